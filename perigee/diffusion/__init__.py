@@ -1,0 +1,1 @@
+"""The forward process, the training loss and the likelihood bound."""

@@ -1,0 +1,1 @@
+"""Samplers and the views of their denoising."""

@@ -1,0 +1,1 @@
+"""The denoiser: oscillator mixers, log-window attention, feed-forward."""

@@ -1,0 +1,1 @@
+"""Words, the vocabulary, prime and residue codes, and windows of word ids."""

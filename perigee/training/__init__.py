@@ -1,0 +1,1 @@
+"""Optimisation, checkpoints, resume, devices, evaluation."""
