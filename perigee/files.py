@@ -53,7 +53,7 @@ def atomic_file(path: Path) -> Iterator[Path]:
     try:
         yield aside
         sync_file(aside)
-        os.replace(aside, path)
+        aside.replace(path)
         sync_directory(path.parent)
     except BaseException:
         aside.unlink(missing_ok=True)
@@ -79,8 +79,8 @@ def atomic_directory(path: Path) -> Iterator[Path]:
         replaced = _replaced_path(path)
         if path.exists():
             shutil.rmtree(replaced, ignore_errors=True)
-            os.rename(path, replaced)
-        os.rename(aside, path)
+            path.rename(replaced)
+        aside.rename(path)
         sync_directory(path.parent)
         shutil.rmtree(replaced, ignore_errors=True)
     except BaseException:
@@ -97,7 +97,7 @@ def recover_directory(path: Path) -> None:
     """Undo an :func:`atomic_directory` that was killed between its two renames."""
     replaced = _replaced_path(path)
     if replaced.exists() and not path.exists():
-        os.rename(replaced, path)
+        replaced.rename(path)
 
 
 def remove_partials(directory: Path) -> list[Path]:

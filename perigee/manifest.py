@@ -73,9 +73,7 @@ def recipe(
     stage: str, code_version: str, settings: Mapping[str, Any], inputs: Sequence[Input]
 ) -> str:
     """Hash of a stage, its code version, its settings and its inputs' names and versions."""
-    return fingerprint(
-        [stage, code_version, dict(settings), [[i.name, i.version] for i in inputs]]
-    )
+    return fingerprint([stage, code_version, dict(settings), [[i.name, i.version] for i in inputs]])
 
 
 def record_file(path: Path, relative_to: Path) -> FileRecord:

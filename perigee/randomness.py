@@ -14,7 +14,7 @@ import numpy as np
 
 
 def stream_key(seed: int, stream: str, *indices: int) -> int:
-    """A 128-bit key for ``indices`` of ``stream`` under ``seed``; distinct arguments, distinct keys."""
+    """A 128-bit key for ``indices`` of ``stream`` under ``seed``: other arguments, another key."""
     text = ":".join([str(int(seed)), stream, *(str(int(index)) for index in indices)])
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:16], "little")
 
