@@ -12,6 +12,7 @@
     ├── DeviceError         a device that was asked for and cannot be used
     ├── TrainingError       a training that cannot go on
     │   └── NonFiniteError  a loss or a gradient that is not finite
+    ├── Interrupted         a stop that was asked for; the work is kept (exit status 75)
     └── GenerationError     a prompt, a length, a sampler that cannot work together
 
 A mistake of ours is an ``assert`` or an ordinary exception; a ``PerigeeError`` is for the person
@@ -92,6 +93,15 @@ class TrainingError(PerigeeError):
 
 class NonFiniteError(TrainingError):
     """A loss or a gradient was not finite; the update was not made."""
+
+
+class Interrupted(PerigeeError):
+    """A signal or an observer asked for a stop, and everything needed to go on is on disk.
+
+    Its exit status is EX_TEMPFAIL of sysexits.h ("try again later"), told apart from a failure's.
+    """
+
+    exit_status = 75
 
 
 class GenerationError(PerigeeError):
