@@ -1,0 +1,154 @@
+"""The denoiser: token states to logits over words."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor, nn
+from torch.nn.functional import embedding, linear, rms_norm
+
+from perigee.model.attention import LogWindowAttention
+from perigee.model.feedforward import FeedForward
+from perigee.model.initial import initialise
+from perigee.model.mixer import OscillatorMixer
+from perigee.model.shape import DenoiserShape
+
+NORM_EPSILON = 1e-6
+"""Added to the mean square before its root is taken."""
+
+
+class Norm(nn.Module):
+    """RMSNorm with a learned gain (arXiv 1910.07467)."""
+
+    def __init__(self, width: int) -> None:
+        super().__init__()
+        self.scale = nn.Parameter(torch.empty(width))
+
+    def forward(self, x: Float[Tensor, "... D"]) -> Float[Tensor, "... D"]:
+        """Bring each position's mean square to one."""
+        return rms_norm(x, self.scale.shape, self.scale.to(x.dtype), NORM_EPSILON)
+
+
+class MixerBranch(nn.Module):
+    """norm -> oscillator mixer, to be added to the residual stream."""
+
+    def __init__(self, shape: DenoiserShape) -> None:
+        super().__init__()
+        self.norm = Norm(shape.model_dim)
+        self.mixer = OscillatorMixer(shape)
+
+    def forward(
+        self, x: Float[Tensor, "B L D"], is_padding: Bool[Tensor, "B L"] | None
+    ) -> Float[Tensor, "B L D"]:
+        """The branch's contribution."""
+        out: Tensor = self.mixer(self.norm(x), is_padding)
+        return out
+
+
+class Block(nn.Module):
+    """``mamba_repeat`` oscillator mixers, one log-window attention, one feed-forward; pre-norm."""
+
+    def __init__(self, shape: DenoiserShape) -> None:
+        super().__init__()
+        self.mixers = nn.ModuleList(MixerBranch(shape) for _ in range(shape.mamba_repeat))
+        self.attention_norm = Norm(shape.model_dim)
+        self.attention = LogWindowAttention(shape)
+        self.feedforward_norm = Norm(shape.model_dim)
+        self.feedforward = FeedForward(shape)
+
+    def forward(
+        self, x: Float[Tensor, "B L D"], is_padding: Bool[Tensor, "B L"] | None
+    ) -> Float[Tensor, "B L D"]:
+        """Add every branch to the residual stream."""
+        for mixer in self.mixers:
+            x = x + mixer(x, is_padding)
+        x = x + self.attention(self.attention_norm(x), is_padding)
+        out: Tensor = x + self.feedforward(self.feedforward_norm(x))
+        return out
+
+
+class Denoiser(nn.Module):
+    """Word ids, some of them [MASK], to a distribution over words at every position.
+
+    It is not told the time: the number of masked words is in what it sees (arXiv 2406.03736).
+
+    Parameters
+    ----------
+    shape:
+        Sizes.
+    seed:
+        Decides the initial values, and nothing else does.
+    glimpse_moduli:
+        Moduli of the residue code (partial masking); empty: whole words only.
+    """
+
+    def __init__(
+        self, shape: DenoiserShape, *, seed: int = 0, glimpse_moduli: tuple[int, ...] = ()
+    ) -> None:
+        super().__init__()
+        self.shape = shape
+        self.glimpse_moduli = tuple(glimpse_moduli)
+        D = shape.model_dim
+        self.embedding = nn.Parameter(torch.empty(shape.vocabulary_size, D))
+        self.glimpses = nn.ParameterList(torch.empty(p, D) for p in self.glimpse_moduli)
+        self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.num_layers))
+        self.norm = Norm(D)
+        self.output_bias = nn.Parameter(torch.empty(shape.vocabulary_size))
+        initialise(self, shape, seed)
+
+    @property
+    def output_weight(self) -> Float[Tensor, "V D"]:
+        """Rows of the output layer: the words' embeddings."""
+        return self.embedding
+
+    def hidden(
+        self,
+        token_ids: Int[Tensor, "B L"],
+        is_padding: Bool[Tensor, "B L"] | None = None,
+        residues: Int[Tensor, "B L R"] | None = None,
+    ) -> Float[Tensor, "B L D"]:
+        """State of each position, ready for :meth:`logits`.
+
+        ``residues`` holds each word's residue for every one of ``glimpse_moduli``, -1 where hidden.
+        Padding changes nothing at the other positions; what stands at padding has no meaning.
+        """
+        x = embedding(token_ids, self.embedding)
+        if residues is not None:
+            assert residues.shape[-1] == len(self.glimpse_moduli)
+            for column, table in zip(residues.unbind(-1), self.glimpses, strict=True):
+                seen = embedding(column.clamp(min=0), table)
+                x = x + seen * (column >= 0)[..., None]
+        x = x * math.sqrt(self.shape.model_dim)
+        if torch.is_autocast_enabled(x.device.type):
+            x = x.to(torch.get_autocast_dtype(x.device.type))
+        for block in self.blocks:
+            x = block(x, is_padding)
+        out: Tensor = self.norm(x)
+        return out
+
+    def logits(self, hidden: Float[Tensor, "N D"]) -> Float[Tensor, "N V"]:
+        """Scores of all words at the positions asked for."""
+        return linear(hidden, self.output_weight, self.output_bias)
+
+    def parameters_by_part(self) -> dict[str, int]:
+        """Number of parameters of each part; their sum is the model's."""
+        counts: Counter[str] = Counter()
+        for name, parameter in self.named_parameters():
+            counts[_part(name)] += parameter.numel()
+        return dict(counts)
+
+
+def _part(name: str) -> str:
+    for prefix, part in (
+        (".mixers.", "oscillator mixers"),
+        (".attention", "log-window attention"),
+        (".feedforward", "feed-forward"),
+    ):
+        if prefix in name:
+            return part
+    if name.startswith(("embedding", "output_bias")):
+        return "embedding and head"
+    return "glimpses" if name.startswith("glimpses") else "final norm"

@@ -1,0 +1,80 @@
+"""The oscillator mixer: a selective clock drives banks of damped oscillators both ways."""
+
+from __future__ import annotations
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+from torch.nn.functional import rms_norm, silu, softplus
+
+from perigee.model.scan import LARGEST_DECAY, Bank, oscillate
+from perigee.model.shape import DenoiserShape
+
+LARGEST_STEP = 5.0
+"""Bound of a clock step: Delta = softplus(x) bends towards it, so that a * Delta is bounded."""
+
+LARGEST_DAMPING = LARGEST_DECAY / LARGEST_STEP
+"""Bound of a, which makes :data:`~perigee.model.scan.LARGEST_DECAY` hold whatever is learned."""
+
+SMALLEST_DAMPING = 1e-4
+"""Bound of a from below: an oscillator always forgets, at the least in 10,000 steps."""
+
+
+class OscillatorMixer(nn.Module):
+    """Each head drives M damped oscillators along its own clock, in both directions.
+
+    Eigenvalues -a + iw with SMALLEST_DAMPING < a < LARGEST_DAMPING: every mode decays, whatever is
+    learned. Values v, gate, drive b, readout c and clock step Delta are projections of the input.
+    The readout is normalised a head, gated and projected back (Mamba-2, arXiv 2405.21060;
+    D-LinOSS, arXiv 2505.12171).
+    """
+
+    def __init__(self, shape: DenoiserShape) -> None:
+        super().__init__()
+        H, M, inner = shape.num_heads, shape.oscillator_count, shape.inner_dim
+        self.heads, self.oscillators, self.head_dim = H, M, shape.head_dim
+        self.parts = (inner, inner, 2 * H * M, 2 * H * M, H)
+        self.project = nn.Linear(shape.model_dim, sum(self.parts), bias=False)
+        self.clock_bias = nn.Parameter(torch.empty(H))
+        self.damping_logit = nn.Parameter(torch.empty(H, M))
+        self.log_frequency = nn.Parameter(torch.empty(H, M))
+        self.gain = nn.Parameter(torch.empty(2, H, M, 2))
+        self.readout_gain = nn.Parameter(torch.empty(inner))
+        self.merge = nn.Linear(inner, shape.model_dim, bias=False)
+
+    def bank(self) -> Bank:
+        """The oscillators' constants, in float32 at least."""
+        span = LARGEST_DAMPING - SMALLEST_DAMPING
+        damping = SMALLEST_DAMPING + span * torch.sigmoid(_widened(self.damping_logit))
+        return Bank(damping, _widened(self.log_frequency).exp(), _widened(self.gain))
+
+    def clock(self, x: Float[Tensor, "B L H"]) -> Float[Tensor, "B L H"]:
+        """Clock steps in (0, LARGEST_STEP): softplus for small steps, bent to the bound."""
+        step = softplus(_widened(x) + _widened(self.clock_bias))
+        return LARGEST_STEP * -torch.expm1(-step / LARGEST_STEP)
+
+    def forward(
+        self, x: Float[Tensor, "B L D"], is_padding: Bool[Tensor, "B L"] | None = None
+    ) -> Float[Tensor, "B L D"]:
+        """Mix along the length; padding neither drives the oscillators nor moves the clock."""
+        values, gate, drive, readout, clock = self.project(x).split(self.parts, -1)
+        steps, values = self.clock(clock), _widened(values)
+        if is_padding is not None:
+            steps = steps.masked_fill(is_padding[..., None], 0.0)
+            values = values.masked_fill(is_padding[..., None], 0.0)
+        by_head = (*x.shape[:2], self.heads)
+        y = oscillate(
+            steps,
+            _widened(drive).reshape(*by_head, self.oscillators, 2),
+            _widened(readout).reshape(*by_head, self.oscillators, 2),
+            values.reshape(*by_head, self.head_dim),
+            self.bank(),
+        )
+        y = rms_norm(y, (self.head_dim,), eps=1e-6).flatten(-2).to(x.dtype)
+        out: Tensor = self.merge(y * self.readout_gain.to(x.dtype) * silu(gate))
+        return out
+
+
+def _widened(x: Tensor) -> Tensor:
+    """``x`` in float32, or wider if it is: the oscillators accumulate in nothing less."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))

@@ -1,0 +1,79 @@
+"""The numbers that fix a denoiser's shape, and what follows from them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
+from typing import Any
+
+from perigee.errors import ArtifactError
+
+
+@dataclass(frozen=True)
+class DenoiserShape:
+    """The shape of a :class:`~perigee.model.denoiser.Denoiser` (design, section 6)."""
+
+    vocabulary_size: int
+    """Words and special tokens, V."""
+    model_dim: int
+    """Width of the residual stream, D."""
+    num_heads: int
+    """Heads of mixers and attention, H; need not divide ``model_dim``."""
+    oscillator_count: int
+    """Damped oscillators a head, M."""
+    num_layers: int
+    """Residual blocks."""
+    mamba_repeat: int
+    """Oscillator mixers in a block."""
+    radius_factor: float
+    """Words of attention radius for each doubling of the length."""
+    base_radius: int
+    """Words added to the attention radius."""
+    min_radius: int
+    """Smallest attention radius, words."""
+    max_radius: int
+    """Largest attention radius, words."""
+    sequence_length: int
+    """Words in a training window: the longest period of the oscillators at the start.
+    Any length can be denoised."""
+
+    @property
+    def head_dim(self) -> int:
+        """Channels a head, P: D / H rounded up to an even number, for the rotary pairs."""
+        return 2 * math.ceil(self.model_dim / (2 * self.num_heads))
+
+    @property
+    def inner_dim(self) -> int:
+        """Channels of all heads, H * P; D where D / H is an even number."""
+        return self.num_heads * self.head_dim
+
+    @property
+    def feedforward_dim(self) -> int:
+        """Hidden channels of a feed-forward: 8/3 of D, rounded up to a multiple of 32."""
+        return 32 * math.ceil(8 * self.model_dim / (3 * 32))
+
+    def radius(self, length: int) -> int:
+        """Attention radius in words for ``length`` words: a word sees that many on each side."""
+        grown = math.ceil(self.radius_factor * math.log2(max(length, 1))) + self.base_radius
+        return min(max(grown, self.min_radius), self.max_radius)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields, for JSON."""
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> DenoiserShape:
+        """The inverse of :meth:`to_dict`.
+
+        Raises
+        ------
+        ArtifactError
+            If a field is missing or unknown.
+        """
+        known = {field.name for field in fields(cls)}
+        if missing := sorted(known - set(values)):
+            raise ArtifactError(f"the model's shape lacks {', '.join(missing)}")
+        if unknown := sorted(set(values) - known):
+            raise ArtifactError(f"the model's shape has unknown {', '.join(unknown)}")
+        return cls(**{name: values[name] for name in known})
