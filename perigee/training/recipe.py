@@ -82,15 +82,17 @@ def differences(
         found.append(f"code version: {old.code_version} -> {CODE_VERSION}")
     before, now = ({i.name: i for i in group} for group in (old.inputs, inputs))
     for name in sorted(before.keys() | now.keys()):
-        a, b = before.get(name), now.get(name)
-        if a is None or b is None:
-            found.append(f"{name}: {'none' if a is None else a.version[:8]} -> "
-                         f"{'none' if b is None else b.version[:8]}")  # fmt: skip
-        elif a.version != b.version:
-            reasons = ", ".join(_compare(a.details, b.details))
-            why = f" ({reasons})" if reasons else ""
-            found.append(f"{name}: {a.version[:8]} -> {b.version[:8]}{why}")
+        found.extend(_compare_inputs(name, before.get(name), now.get(name)))
     return tuple(found)
+
+
+def _compare_inputs(name: str, old: Input | None, new: Input | None) -> Iterator[str]:
+    versions = ["none" if i is None else i.version[:8] for i in (old, new)]
+    if versions[0] == versions[1]:
+        return
+    details = [{} if i is None else i.details for i in (old, new)]
+    reasons = ", ".join(_compare(*details)) if old and new else ""
+    yield f"{name}: {' -> '.join(versions)}{f' ({reasons})' if reasons else ''}"
 
 
 def _compare(old: Mapping[str, Any], new: Mapping[str, Any], path: str = "") -> Iterator[str]:
