@@ -1,0 +1,1 @@
+"""The graph: Dagster assets and asset checks, each a thin body over the library."""

@@ -1,0 +1,138 @@
+"""Windows to checkpoints: one asset an epoch, all of them one subsettable materialisation."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from assets.checkpoint_checks import checkpoint_check_specs, checkpoint_verified
+from assets.curves import training_curve
+from assets.device import device_lease
+from assets.names import (
+    DEVICE_POOL,
+    MODEL_OWNERS,
+    TRAINING,
+    TRAINING_METRICS,
+    VOCABULARY,
+    checkpoint_key,
+    windows_key,
+)
+from assets.results import materialized
+from assets.settings_file import SettingsFile
+from assets.watching import watched
+from perigee.errors import CheckpointError, SettingsError
+from perigee.manifest import Built
+from perigee.settings import Settings
+
+if TYPE_CHECKING:
+    from perigee.training.trainer import EpochReport
+
+training_metrics = dg.AssetSpec(
+    TRAINING_METRICS,
+    group_name=TRAINING,
+    owners=MODEL_OWNERS,
+    kinds={"tensorboard"},
+    description="Loss, gradient norm, learning rate, words a second while training: see Plots.",
+)
+
+
+def checkpoint_specs(epochs: int) -> list[dg.AssetSpec]:
+    """``checkpoint.epoch_1`` to ``checkpoint.epoch_<epochs>``, each made from the one before."""
+    data = [windows_key("train"), windows_key("valid"), VOCABULARY]
+    return [
+        dg.AssetSpec(
+            checkpoint_key(epoch),
+            deps=data + ([checkpoint_key(epoch - 1)] if epoch > 1 else []),
+            group_name=TRAINING,
+            kinds={"pytorch", "safetensors"},
+            owners=MODEL_OWNERS,
+            description=(
+                f"Weights, averaged weights, optimiser and provenance after epoch {epoch}, with "
+                "the validation bound. Made by another seed, settings or data, it is made anew."
+            ),
+        )
+        for epoch in range(1, epochs + 1)
+    ]
+
+
+def require_predecessors(settings: Settings, selected: Sequence[int]) -> None:
+    """Refuse a selection that would have to train epochs which were not selected.
+
+    Raises
+    ------
+    perigee.errors.CheckpointError
+        If the epoch before a selected one is neither selected nor on disk.
+    """
+    for epoch in selected:
+        if epoch > settings.training.epochs:
+            raise SettingsError(
+                f"{checkpoint_key(epoch).to_user_string()} is selected",
+                expected=f"at most the {settings.training.epochs} epochs of the settings",
+                remedy="reload the code location, or select less",
+            )
+        before = settings.checkpoint_path(epoch - 1)
+        if epoch > 1 and epoch - 1 not in selected and not (before / "manifest.json").is_file():
+            raise CheckpointError(
+                f"epoch {epoch} goes on from it, and it is not there",
+                place=before,
+                remedy=f"select {checkpoint_key(epoch - 1).to_user_string()} too",
+            )
+
+
+def epoch_result(
+    settings: Settings, report: "EpochReport", verified: dg.AssetCheckResult
+) -> dg.MaterializeResult:
+    """An epoch's asset: its bound, its speed, the loss so far."""
+    from perigee.training.log import read_log
+
+    built = Built(report.checkpoint / "manifest.json", report.manifest, report.reused)
+    curve = training_curve(read_log(Path(settings.training.log_path)), report.epoch)
+    shown = {
+        "epoch": report.epoch,
+        "training loss (nats a word)": report.train_loss,
+        "validation": dg.MetadataValue.json(dict(report.validation)),
+        "words a second": report.tokens_per_second,
+        "seconds": report.seconds,
+        "loss so far": curve,
+        "checkpoint": dg.MetadataValue.path(report.checkpoint.absolute()),
+    }
+    result = materialized(checkpoint_key(report.epoch), built, shown)
+    return result._replace(check_results=[verified])
+
+
+def build_training(epochs: int) -> dg.AssetsDefinition:
+    """The materialisation of ``epochs`` epochs, any of which can be selected.
+
+    No retry policy: Dagster takes a terminated run for one to retry (1.13), and the next run
+    goes on from the last epoch anyway.
+    """
+
+    @dg.multi_asset(
+        name="train",
+        specs=checkpoint_specs(epochs),
+        check_specs=checkpoint_check_specs(epochs),
+        can_subset=True,
+        pool=DEVICE_POOL,
+    )
+    def train(
+        context: dg.AssetExecutionContext, settings_file: SettingsFile
+    ) -> Iterator[dg.MaterializeResult]:
+        """Train epoch after epoch, each reported as its checkpoint is on disk."""
+        from perigee.training.trainer import train_epochs
+
+        with watched(context) as observer, device_lease(context):
+            settings = settings_file.read()
+            keys = context.selected_asset_keys
+            selected = [e for e in range(1, epochs + 1) if checkpoint_key(e) in keys]
+            require_predecessors(settings, selected)
+            for report in train_epochs(
+                settings, until_epoch=max(selected), resume=True, observer=observer
+            ):
+                if report.epoch in selected:
+                    verified = checkpoint_verified(checkpoint_key(report.epoch), report.checkpoint)
+                    yield epoch_result(settings, report, verified)
+                    if not verified.passed:
+                        raise CheckpointError(str(verified.metadata["problem"].value))
+
+    return train

@@ -1,0 +1,1 @@
+"""The wiring: definitions, jobs, schedule, sensors and what runs need around them."""

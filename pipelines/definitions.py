@@ -1,0 +1,38 @@
+"""The code location: what `workspace.yaml` and `dagster job execute` load."""
+
+import dagster as dg
+
+from assets.lineage import build_assets
+from assets.settings_file import SettingsFile
+from perigee.config import load_settings
+from perigee.errors import PerigeeError
+from perigee.settings import Settings
+from pipelines.jobs import build_jobs
+from pipelines.orphans import orphaned_runs
+from pipelines.schedules import build_retraining
+from pipelines.sensors import new_source_data
+from pipelines.terminal import refuse, terminal
+
+
+def build_definitions(settings: Settings) -> dg.Definitions:
+    """Everything; the settings decide how many epochs the graph has, and when it is retrained."""
+    return dg.Definitions(
+        assets=build_assets(settings.training.epochs),
+        jobs=build_jobs(),
+        schedules=[build_retraining("0 3 * * 0")],
+        sensors=[new_source_data, orphaned_runs],
+        resources={"settings_file": SettingsFile()},
+        loggers={"console": terminal},
+        executor=dg.in_process_executor,
+    )
+
+
+def configured_settings() -> Settings:
+    """The settings that decide the graph's shape; the steps read theirs again when they start."""
+    try:
+        return load_settings()
+    except PerigeeError as error:
+        refuse(str(error))
+
+
+defs = build_definitions(configured_settings())

@@ -1,0 +1,54 @@
+"""Runs whose process is gone: found, and marked as failed.
+
+Nobody watches the process of a ``dagster job execute``: killed, its run stays STARTED for ever and
+keeps its slot in the pool, so that queued trainings would wait for ever too (Dagster 1.13).
+"""
+
+import os
+from pathlib import Path
+
+import dagster as dg
+from dagster import DagsterEventType, DagsterRunStatus, RunsFilter
+
+LAUNCHED_TAG = ".dagster/grpc_info"
+"""On runs that the webserver or the daemon launched: their code server watches them."""
+
+
+def is_alive(pid: int, before: float, proc: Path = Path("/proc")) -> bool:
+    """Whether process ``pid`` is still the one that was there at the time ``before`` (Unix s).
+
+    Numbers are given again: a process that began later is another one.
+    """
+    try:
+        # field 22, and the name in field 2 may hold spaces and parentheses
+        ticks = int((proc / str(pid) / "stat").read_text().rpartition(")")[2].split()[19])
+        lines = (proc / "stat").read_text().splitlines()
+    except OSError:
+        return False
+    booted = next(int(line.split()[1]) for line in lines if line.startswith("btime "))
+    return booted + ticks / os.sysconf("SC_CLK_TCK") <= before + 1.0
+
+
+def fail_orphans(instance: dg.DagsterInstance) -> list[str]:
+    """Mark them as failed; returns their run ids. Runs on another machine are none of ours."""
+    failed = []
+    for run in instance.get_runs(filters=RunsFilter(statuses=[DagsterRunStatus.STARTED])):
+        if LAUNCHED_TAG in run.tags:
+            continue
+        for start in instance.all_logs(run.run_id, of_type=DagsterEventType.RUN_START)[:1]:
+            pid = start.dagster_event.pid if start.dagster_event else None
+            if pid is not None and not is_alive(pid, start.timestamp):
+                instance.report_run_failed(run, f"process {pid} of this run is gone")
+                failed.append(run.run_id)
+    return failed
+
+
+@dg.sensor(
+    minimum_interval_seconds=60,
+    default_status=dg.DefaultSensorStatus.RUNNING,
+    description="Fails runs whose process was killed, so that queued ones can start.",
+)
+def orphaned_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
+    """Looks at the runs of this machine's command lines."""
+    failed = fail_orphans(context.instance)
+    return dg.SkipReason(f"failed {', '.join(failed)}" if failed else "no orphaned run")
