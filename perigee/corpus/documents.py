@@ -1,0 +1,300 @@
+"""Documents, one a line, with an index and a manifest beside them: what every corpus is.
+
+``x.train.raw`` holds one document a line (see :mod:`perigee.corpus.cleaning`);
+``x.train.index.parquet`` says for every line where it comes from; ``x.train.manifest.json`` says
+from which inputs, with which settings and with which losses both were made.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from perigee.corpus.cleaning import clean, clean_label
+from perigee.corpus.duplicates import SeenTexts
+from perigee.errors import ArtifactError
+from perigee.files import atomic_file
+from perigee.manifest import (
+    Built,
+    FileRecord,
+    Input,
+    Manifest,
+    current_manifest,
+    recipe,
+    record_file,
+    write_manifest,
+)
+from perigee.observer import Observer
+
+SPLITS = ("train", "valid", "test")
+
+PRECEDENCE = ("test", "valid", "train")
+"""A text that several splits hold stays in the first of these, and is dropped from the others."""
+
+INDEX_SCHEMA = pa.schema(
+    [
+        ("line", pa.int64()),
+        ("source", pa.string()),
+        ("shard", pa.string()),
+        ("row", pa.int64()),
+        ("title", pa.string()),
+        ("url", pa.string()),
+        ("date", pa.string()),
+        ("words", pa.int64()),
+        ("bytes", pa.int64()),
+        ("sha256", pa.string()),
+    ]
+)
+_INDEX_ROWS = 4096
+_WRITE_BUFFER = 1 << 20
+
+
+@dataclass(frozen=True)
+class Limits:
+    """Documents asked for, by split; 0 means all there are."""
+
+    train: int
+    valid: int
+    test: int
+
+    def of(self, split: str) -> int:
+        """The limit of ``split``."""
+        return {"train": self.train, "valid": self.valid, "test": self.test}[split]
+
+
+@dataclass(frozen=True)
+class RawPaths:
+    """The three files of one split of a corpus."""
+
+    raw: Path
+    index: Path
+    manifest: Path
+
+
+def raw_paths(raw: Path) -> RawPaths:
+    """The index and the manifest that belong to ``raw``."""
+    stem = raw.name.removesuffix(".raw")
+    return RawPaths(
+        raw, raw.with_name(f"{stem}.index.parquet"), raw.with_name(f"{stem}.manifest.json")
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a document stands in its source."""
+
+    source: str
+    """pg19 or openwebtext2."""
+    shard: str
+    """File name of the parquet shard, or name of the archive's member."""
+    row: int
+    """Row in the shard, or line in the member, from 0."""
+    title: str = ""
+    url: str = ""
+    date: str = ""
+
+    @classmethod
+    def of(
+        cls, source: str, shard: str, row: int, *, title: object, url: object, date: object
+    ) -> Origin:
+        """An origin whose labels, which come from outside, are made clean lines."""
+        return cls(source, shard, row, clean_label(title), clean_label(url), clean_label(date))
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """A clean document."""
+
+    line: bytes
+    """UTF-8 without line ends."""
+    words: int
+    """Runs of anything but white space."""
+    digest: bytes
+    """SHA-256 of ``line``."""
+    origin: Origin
+
+
+def prepare(data: bytes, origin: Origin) -> Document | None:
+    """The document in ``data`` (valid UTF-8), or ``None`` if nothing is left after cleaning."""
+    line, words = clean(data)
+    if not line:
+        return None
+    return Document(line, words, hashlib.sha256(line).digest(), origin)
+
+
+@dataclass
+class SplitWriter:
+    """Writes documents and their index; made by :func:`open_split`."""
+
+    raw: Path
+    _file: BinaryIO
+    _index: pq.ParquetWriter
+    documents: int = 0
+    words: int = 0
+    size: int = 0
+    dropped: Counter[str] = field(default_factory=Counter)
+    _hash: Any = field(default_factory=hashlib.sha256)
+    _rows: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, document: Document) -> None:
+        """Append ``document``.
+
+        Raises
+        ------
+        ArtifactError
+            If the disk is full.
+        """
+        origin = document.origin
+        row = {
+            "source": origin.source,
+            "shard": origin.shard,
+            "row": origin.row,
+            "title": origin.title,
+            "url": origin.url,
+            "date": origin.date,
+            "words": document.words,
+            "bytes": len(document.line),
+            "sha256": document.digest.hex(),
+        }
+        self.append(document.line, row)
+
+    def append(self, line: bytes, row: Mapping[str, Any]) -> None:
+        """Append a clean ``line`` whose index ``row`` is known (all columns but ``line``)."""
+        self._hash.update(line)
+        self._hash.update(b"\n")
+        self._file.write(line)
+        self._file.write(b"\n")
+        self._rows.append({**row, "line": self.documents})
+        self.documents += 1
+        self.words += row["words"]
+        self.size += len(line) + 1
+        if len(self._rows) >= _INDEX_ROWS:
+            self.flush_index()
+
+    def flush_index(self) -> None:
+        """Write the index rows kept back."""
+        if self._rows:
+            self._index.write_table(pa.Table.from_pylist(self._rows, schema=INDEX_SCHEMA))
+            self._rows.clear()
+
+    def raw_record(self) -> FileRecord:
+        """Name, size and hash of what was written to ``raw``."""
+        return FileRecord(self.raw.name, self.size, self._hash.hexdigest())
+
+
+@contextmanager
+def open_split(raw: Path) -> Iterator[SplitWriter]:
+    """A writer whose files take their places when the block ends well, and vanish otherwise.
+
+    Raises
+    ------
+    ArtifactError
+        If the disk is full or the directory cannot be written.
+    """
+    paths = raw_paths(raw)
+    with (
+        storage_errors(raw),
+        atomic_file(paths.index) as index_aside,
+        atomic_file(paths.raw) as raw_aside,
+        raw_aside.open("wb", buffering=_WRITE_BUFFER) as file,
+        pq.ParquetWriter(index_aside, INDEX_SCHEMA, compression="zstd") as index,
+    ):
+        writer = SplitWriter(raw, file, index)
+        yield writer
+        writer.flush_index()
+
+
+@contextmanager
+def storage_errors(place: Path) -> Iterator[None]:
+    """Turn a full or forbidden disk into one line.
+
+    Raises
+    ------
+    ArtifactError
+        Naming ``place``.
+    """
+    try:
+        yield
+    except OSError as error:
+        full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        if error.errno not in (*full, errno.EROFS, errno.EACCES, errno.EPERM):
+            raise
+        remedy = "free some space" if error.errno in full else "choose another directory"
+        raise ArtifactError(
+            f"cannot be written ({error.strerror})", place=place, remedy=remedy
+        ) from None
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Everything that decides one split of a corpus, and where it goes."""
+
+    raw: Path
+    artifact: str
+    stage: str
+    code_version: str
+    settings: Mapping[str, Any]
+    inputs: Sequence[Input]
+
+    def current(self, observer: Observer) -> Built | None:
+        """The artifact, if it stands there whole and was made just so."""
+        path = raw_paths(self.raw).manifest
+        wanted = recipe(self.stage, self.code_version, self.settings, self.inputs)
+        manifest = current_manifest(path, wanted)
+        if manifest is None:
+            return None
+        observer.say(f"{self.artifact}: reused, nothing that it is made from has changed")
+        return Built(path, manifest, reused=True)
+
+    def commit(self, writer: SplitWriter, counts: Mapping[str, Any]) -> Built:
+        """Write the manifest of finished files: the last step, which makes them an artifact."""
+        paths = raw_paths(self.raw)
+        manifest = Manifest(
+            artifact=self.artifact,
+            stage=self.stage,
+            code_version=self.code_version,
+            settings=dict(self.settings),
+            inputs=tuple(self.inputs),
+            files=(writer.raw_record(), record_file(paths.index, paths.index.parent)),
+            counts={
+                "documents": writer.documents,
+                "words": writer.words,
+                "bytes": writer.size,
+                **counts,
+            },
+            dropped=dict(sorted(writer.dropped.items())),
+        )
+        with storage_errors(paths.manifest):
+            write_manifest(paths.manifest, manifest)
+        return Built(paths.manifest, manifest, reused=False)
+
+
+def report_shortfall(
+    observer: Observer, artifact: str, documents: int, requested: int, why: str
+) -> bool:
+    """Warn if fewer ``documents`` than ``requested`` (0: all) came out; return whether."""
+    short = documents < requested
+    if short:
+        observer.say(
+            f"{artifact}: {documents} documents of the {requested} asked for: {why}", "warning"
+        )
+    return short
+
+
+def read_digests(index: Path, seen: SeenTexts) -> None:
+    """Add the texts of an index to ``seen``."""
+    with pq.ParquetFile(index) as file:
+        for batch in file.iter_batches(columns=["sha256"]):
+            for value in batch.column(0).to_pylist():
+                digest = bytes.fromhex(value)
+                if digest not in seen:
+                    seen.add(digest)
