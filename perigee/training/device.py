@@ -7,9 +7,11 @@ looked up among those of the build, and a tiny kernel is run.
 
 from __future__ import annotations
 
+import os
 import re
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
@@ -122,6 +124,23 @@ def choose_device(
         return _cpu()
     card = cards[index]
     return Device(torch.device("cuda", index), card.name, card.capability >= (8, 0))
+
+
+@contextmanager
+def deterministic(device: Device) -> Iterator[None]:
+    """Let CUDA choose kernels that give the same bits each time; the CPU's do so anyway."""
+    if device.torch_device.type != "cuda":
+        yield
+        return
+    before = torch.are_deterministic_algorithms_enabled()
+    # cuBLAS reads this variable itself; without it PyTorch warns of every matrix product.
+    os.putenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+    torch.use_deterministic_algorithms(True, warn_only=True)
+    torch.utils.deterministic.fill_uninitialized_memory = False
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before)
 
 
 def _cpu() -> Device:

@@ -28,7 +28,7 @@ class TrainingLog:
     Parameters
     ----------
     path:
-        The JSONL file.
+        The JSONL file; ``None`` for none, as in all processes but the first.
     step:
         Optimiser steps finished; later records of an earlier attempt are taken out. 0 starts
         the log anew.
@@ -39,10 +39,12 @@ class TrainingLog:
     """
 
     def __init__(
-        self, path: Path, *, step: int, epoch: int, tensorboard_dir: str, observer: Observer
+        self, path: Path | None, *, step: int, epoch: int, tensorboard_dir: str, observer: Observer
     ) -> None:
-        keep_records(path, step=step, epoch=epoch)
-        self._file = path.open("a", encoding="utf-8")
+        self._file = None
+        if path is not None:
+            keep_records(path, step=step, epoch=epoch)
+            self._file = path.open("a", encoding="utf-8")
         self._board = _board(tensorboard_dir, step)
         self._observer = observer
 
@@ -50,8 +52,9 @@ class TrainingLog:
         """Record ``values``, which hold at least ``epoch`` and ``step``."""
         stamp = datetime.now(UTC).isoformat(timespec="milliseconds")
         line = json.dumps({"event": event, **values, "timestamp": stamp}, allow_nan=False)
-        self._file.write(line + "\n")
-        self._file.flush()
+        if self._file is not None:
+            self._file.write(line + "\n")
+            self._file.flush()
         if self._board is not None:
             for name, value in values.items():
                 if isinstance(value, float):
@@ -67,7 +70,8 @@ class TrainingLog:
         _error: BaseException | None,
         _traceback: TracebackType | None,
     ) -> None:
-        self._file.close()
+        if self._file is not None:
+            self._file.close()
         if self._board is not None:
             self._board.close()
 
