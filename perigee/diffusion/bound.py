@@ -28,7 +28,8 @@ from numpy.typing import NDArray
 from perigee.diffusion.absorbing import is_pad
 from perigee.diffusion.denoiser import Denoiser
 from perigee.diffusion.forward import choose_units, corrupt, count_units, threshold_of_count
-from perigee.diffusion.objective import Objective, cross_entropies
+from perigee.diffusion.objective import Objective
+from perigee.diffusion.terms import cross_entropies
 from perigee.diffusion.times import draw_evaluation
 from perigee.observer import SILENT, Observer
 

@@ -2,34 +2,25 @@
 
 Whole words: NELBO = E_t of -alpha' / (1 - alpha) times the sum over masked words of
 -log p(x_i | z_t) (Sahoo et al., "Simple and effective masked diffusion language models", NeurIPS
-2024). Words masked in parts give one term for every hidden part: see ``diffusion/marginals.py``.
+2024, equation 10). Words masked part by part have one term for every hidden part instead, its own
+marginal (``diffusion/marginals.py``).
 """
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import NamedTuple
 
-import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from perigee.diffusion.code import CodeName, PartCode, code_named
-from perigee.diffusion.crossentropy import CHUNK_BYTES, weighted_cross_entropy
+from perigee.diffusion.crossentropy import CHUNK_BYTES
 from perigee.diffusion.denoiser import Denoiser
 from perigee.diffusion.forward import Corruption, choose_units, corrupt
 from perigee.diffusion.schedule import LinearSchedule, Schedule, ScheduleName, schedule_named
+from perigee.diffusion.terms import cross_entropies
 from perigee.diffusion.times import Draws, density, warp
 from perigee.diffusion.weights import WeightName, bound_weight, training_weight
-
-
-class Terms(NamedTuple):
-    """Cross-entropies of one batch of masked windows."""
-
-    total: Float[Tensor, ""]
-    """Their weighted sum; carries the gradient."""
-    rows: Float[Tensor, " B"]
-    """Their unweighted sums, row by row, nats; float64, without gradient."""
 
 
 @dataclass(frozen=True)
@@ -131,40 +122,6 @@ class Objective:
             masked_words=int(corruption.is_masked.sum()),
             masked_units=int(corruption.is_whole.sum()) + parts,
         )
-
-
-def cross_entropies(
-    denoiser: Denoiser,
-    token_ids: Int[Tensor, "B L"],
-    is_padding: Bool[Tensor, "B L"],
-    corruption: Corruption,
-    weights: Float[Tensor, " B"],
-    code: PartCode | None = None,
-    chunk_bytes: int = CHUNK_BYTES,
-) -> Terms:
-    """Cross-entropies of all masked units, each weighted by its row's weight.
-
-    ``token_ids`` are the clean windows. Everything but the denoiser lies on the CPU.
-    """
-    assert code is None or corruption.is_hidden is None, "whole words only"
-    device = denoiser.output_weight.device
-    residues = None if corruption.residues is None else corruption.residues.to(device)
-    states = denoiser.hidden(corruption.token_ids.to(device), is_padding.to(device), residues)
-    states = states.flatten(0, 1)
-    head = (denoiser.output_weight, denoiser.output_bias)
-    # Scattered to their own places and summed by row, not added by index: the order never varies.
-    losses_at = torch.zeros(token_ids.numel(), dtype=torch.float64, device=device)
-
-    places = corruption.is_whole.flatten().nonzero().squeeze(1)
-    total, losses = weighted_cross_entropy(
-        states.index_select(0, places.to(device)),
-        *head,
-        token_ids.flatten()[places].long().to(device),
-        weights[places // token_ids.shape[1]].to(device),
-        chunk_bytes,
-    )
-    losses_at[places.to(device)] = losses.double()
-    return Terms(total, losses_at.view(token_ids.shape).sum(1))
 
 
 def make_objective(

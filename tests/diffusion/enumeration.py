@@ -12,8 +12,8 @@ from toy_sources import Source
 from perigee.diffusion.code import PartCode
 from perigee.diffusion.denoiser import Denoiser
 from perigee.diffusion.forward import choose_units, corrupt
-from perigee.diffusion.objective import cross_entropies
 from perigee.diffusion.schedule import Schedule
+from perigee.diffusion.terms import cross_entropies
 from perigee.diffusion.times import Draws
 from perigee.diffusion.weights import bound_weight
 

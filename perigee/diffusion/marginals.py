@@ -1,0 +1,215 @@
+"""Cross-entropies of hidden parts: marginals of the word softmax among the words that agree.
+
+In continuous time parts come out one at a time, so each hidden part j costs -log of its *own*
+marginal, whatever else of its word is hidden:
+
+    logsumexp(logits of the words that agree with what is seen)
+  - logsumexp(logits of those among them whose part j is the true one).
+
+The words that agree with what is seen of a word form a *class*: a strided slice of the output
+matrix for one residue, i = r mod p. Only a class's logits are ever computed, V / p of them for one
+residue seen, V / (p q) for two. Taking the joint probability of the word in place of the sum of
+marginals would not give a bound (erratum of 1 May 2026 to MDM-Prime; design, section 7).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import lru_cache
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from perigee.diffusion.absorbing import FIRST_WORD
+from perigee.diffusion.code import PartCode
+from perigee.diffusion.crossentropy import HeadPass, chunk_rows
+
+
+@dataclass(frozen=True)
+class Classes:
+    """The words (ids from ``FIRST_WORD``) sorted by some of their parts."""
+
+    members: Int[Tensor, "G K"]
+    """Ids of each class, ascending, then filled up with 0, which is no word."""
+    is_member: Bool[Tensor, "G K"]
+    parts: Int[Tensor, "G K R"]
+    """All parts of the members."""
+    class_of: Int[Tensor, " V"]
+    """The class of every id; on the CPU, for choosing rows."""
+
+
+@lru_cache(maxsize=64)
+def classes_of(code: PartCode, seen: tuple[int, ...], device: torch.device) -> Classes:
+    """The classes of words that agree in the parts ``seen`` (at least one of them)."""
+    ids = torch.arange(FIRST_WORD, code.vocabulary_size)
+    key = torch.zeros_like(ids)
+    parts = code.parts(ids)
+    for part in seen:
+        key = key * code.moduli[part] + parts[:, part]
+    _, group = torch.unique(key, return_inverse=True)
+    order = group.argsort(stable=True)
+    counts = group.bincount()
+    rank = torch.arange(len(ids)) - (counts.cumsum(0) - counts)[group[order]]
+    members = torch.zeros(len(counts), int(counts.max()), dtype=torch.long)
+    members[group[order], rank] = ids[order]
+    class_of = torch.cat((torch.full((FIRST_WORD,), -1), group))
+    return Classes(
+        members.to(device),
+        (members >= FIRST_WORD).to(device),
+        code.parts(members).to(device),
+        class_of,
+    )
+
+
+@dataclass(frozen=True)
+class AllHidden:
+    """Words masked part by part of which no part is seen: one term for every part."""
+
+    rows: Int[Tensor, " K"]
+    targets: Int[Tensor, " K"]
+    """True ids; on the CPU."""
+    code: PartCode
+
+    def run(self, head: HeadPass) -> None:
+        """See :class:`perigee.diffusion.crossentropy.Piece`."""
+        width, device = len(head.matrix), head.bias.device
+        every_part = [classes_of(self.code, (part,), device) for part in range(len(self.code))]
+        for rows, targets in zip(
+            head.chunks(self.rows, width), head.chunks(self.targets, width), strict=True
+        ):
+            states = head.states[rows]
+            logits = head.logits(states)
+            log_norm = logits.logsumexp(-1, keepdim=True)
+            losses = len(self.code) * log_norm.squeeze(1)
+            agreeing = []
+            for classes in every_part:
+                chosen = classes.class_of[targets].to(device)
+                ids = classes.members[chosen]
+                among = logits.gather(1, ids)
+                log_part = among.logsumexp(-1, keepdim=True)
+                losses = losses - log_part.squeeze(1)
+                agreeing.append((ids, (among - log_part).exp()))
+            head.losses[rows] = losses
+            if head.grad_states is None:
+                continue
+            weight = head.weights[rows, None]
+            slope = logits.sub_(log_norm).exp_().mul_(weight * len(self.code))
+            for ids, share in agreeing:
+                slope.scatter_add_(1, ids, share.mul_(-weight))
+            head.gather_gradient(rows, states, slope)
+
+
+@dataclass(frozen=True)
+class SomeSeen:
+    """Words of which the parts ``seen`` show: one term for each of the others."""
+
+    rows: Int[Tensor, " K"]
+    """On the CPU, as the targets: rows of a class are brought together there."""
+    targets: Int[Tensor, " K"]
+    code: PartCode
+    seen: tuple[int, ...]
+
+    def run(self, head: HeadPass) -> None:
+        """See :class:`perigee.diffusion.crossentropy.Piece`."""
+        device = head.bias.device
+        classes = classes_of(self.code, self.seen, device)
+        hidden = [part for part in range(len(self.code)) if part not in self.seen]
+        parts = self.code.parts(self.targets)
+        size, width = classes.members.shape[1], head.matrix.shape[1]
+        for chosen, table in tabulate(
+            classes.class_of[self.targets], chunk_rows(size, head.chunk_bytes)
+        ):
+            step = chunk_rows(size * max(table.shape[1], width), head.chunk_bytes)
+            for some, cells in zip(
+                torch.split(chosen, step), torch.split(table, step), strict=True
+            ):
+                is_row = (cells >= 0).to(device)
+                places = cells.clamp(min=0)
+                _class_losses(
+                    head,
+                    classes,
+                    some.to(device),
+                    self.rows[places].to(device),
+                    is_row,
+                    parts[places].to(device),
+                    hidden,
+                )
+
+
+def tabulate(
+    groups: Int[Tensor, " K"], limit: int
+) -> Iterator[tuple[Int[Tensor, " C"], Int[Tensor, "C T"]]]:
+    """Arrange items in tables with a line for each group, so that groups go through together.
+
+    Yields the groups of a table's lines, each at most once, and the items' indices, -1 where a
+    line is shorter. A table is as wide as its groups are large on average, at most ``limit``: what
+    large groups have left goes to the next table, so that few cells stay empty.
+    """
+    order = groups.argsort(stable=True)
+    names, counts = torch.unique_consecutive(groups[order], return_counts=True)
+    starts = counts.cumsum(0) - counts
+    while len(names):
+        width = min(limit, -(-int(counts.sum()) // len(names)))
+        columns = torch.arange(width)
+        is_item = columns < counts[:, None]
+        places = (starts[:, None] + columns).clamp(max=len(order) - 1)
+        yield names, order[places].where(is_item, -1)
+        more = counts > width
+        names, starts, counts = names[more], starts[more] + width, counts[more] - width
+
+
+def _class_losses(
+    head: HeadPass,
+    classes: Classes,
+    chosen: Int[Tensor, " C"],
+    rows: Int[Tensor, "C T"],
+    is_row: Bool[Tensor, "C T"],
+    parts: Int[Tensor, "C T R"],
+    hidden: list[int],
+) -> None:
+    """Losses and gradients of rows that are arranged by class."""
+    ids, is_member = classes.members[chosen], classes.is_member[chosen]
+    matrix, states = head.matrix[ids], head.states[rows]
+    bias = head.bias[ids].masked_fill_(~is_member, -torch.inf)
+    logits = torch.bmm(states, matrix.mT).to(head.bias.dtype).add_(bias[:, None])
+    log_norm = logits.logsumexp(-1, keepdim=True)
+    losses = len(hidden) * log_norm.squeeze(-1)
+    with_gradient = head.grad_states is not None
+    slope = (logits - log_norm).exp_().mul_(len(hidden)) if with_gradient else None
+    for part in hidden:
+        agrees = parts[..., part, None] == classes.parts[chosen, None, :, part]
+        among = logits.masked_fill(~agrees, -torch.inf)
+        log_part = among.logsumexp(-1, keepdim=True)
+        losses = losses - log_part.squeeze(-1)
+        if slope is not None:
+            slope.sub_(among.sub_(log_part).exp_())
+    head.losses[rows[is_row]] = losses[is_row]
+    if slope is not None:
+        # Empty cells hold another class's row, of which nothing agrees: NaN, so set, not scaled.
+        slope = slope.mul_(head.weights[rows][..., None]).masked_fill_(~is_row[..., None], 0.0)
+        _gather_class_gradient(head, ids, is_member, rows, is_row, slope)
+
+
+def _gather_class_gradient(
+    head: HeadPass,
+    ids: Int[Tensor, "C K"],
+    is_member: Bool[Tensor, "C K"],
+    rows: Int[Tensor, "C T"],
+    is_row: Bool[Tensor, "C T"],
+    slope: Float[Tensor, "C T K"],
+) -> None:
+    assert head.grad_states is not None
+    assert head.grad_matrix is not None
+    assert head.grad_bias is not None
+    by_member = slope.sum(1)[is_member]
+    slope = slope.to(head.matrix.dtype)
+    by_state = torch.bmm(slope, head.matrix[ids])
+    head.grad_states[rows[is_row]] = by_state[is_row].to(head.bias.dtype)
+    by_word = torch.bmm(slope.mT, head.states[rows])[is_member].to(head.bias.dtype)
+    # Classes do not overlap and each comes once in a table: no two of these words are the same,
+    # so a plain addition is right, and its order is the same in every run.
+    words = ids[is_member]
+    head.grad_matrix[words] += by_word
+    head.grad_bias[words] += by_member
