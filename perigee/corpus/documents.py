@@ -245,14 +245,13 @@ class Plan:
     settings: Mapping[str, Any]
     inputs: Sequence[Input]
 
-    def current(self, observer: Observer) -> Built | None:
+    def current(self) -> Built | None:
         """The artifact, if it stands there whole and was made just so."""
         path = raw_paths(self.raw).manifest
         wanted = recipe(self.stage, self.code_version, self.settings, self.inputs)
         manifest = current_manifest(path, wanted)
         if manifest is None:
             return None
-        observer.say(f"{self.artifact}: reused, nothing that it is made from has changed")
         return Built(path, manifest, reused=True)
 
     def commit(self, writer: SplitWriter, counts: Mapping[str, Any]) -> Built:
@@ -276,6 +275,15 @@ class Plan:
         with storage_errors(paths.manifest):
             write_manifest(paths.manifest, manifest)
         return Built(paths.manifest, manifest, reused=False)
+
+
+def reuse(plans: Mapping[str, Plan], observer: Observer) -> dict[str, Built]:
+    """Those of ``plans`` that are there already; says so if it is all of them."""
+    found = {split: built for split, plan in plans.items() if (built := plan.current())}
+    if len(found) == len(plans):
+        for plan in plans.values():
+            observer.say(f"{plan.artifact}: reused, nothing that it is made from has changed")
+    return found
 
 
 def report_shortfall(

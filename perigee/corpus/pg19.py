@@ -32,6 +32,7 @@ from perigee.corpus.documents import (
     raw_paths,
     read_digests,
     report_shortfall,
+    reuse,
 )
 from perigee.corpus.duplicates import SeenTexts
 from perigee.errors import SourceError
@@ -192,9 +193,9 @@ def _build_split(
     root: Path, plan: Plan, order: _Order, seen: SeenTexts, *, fresh: bool, observer: Observer
 ) -> Built:
     paths = raw_paths(plan.raw)
-    if not fresh and (current := plan.current(observer)) is not None:
+    if not fresh and (reused := reuse({order.split: plan}, observer)):
         read_digests(paths.index, seen)
-        return current
+        return reused[order.split]
     files = shards(root, order.split)
     _warn_of_missing(files, observer)
     rows = _rows_of(files, plan.inputs)

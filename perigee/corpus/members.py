@@ -1,0 +1,267 @@
+"""The documents inside an archive: tar members of zstd frames of JSON lines.
+
+The tar is the frame that everything hangs on: if it is cut short or damaged, nothing after that
+point can be found, and reading stops with an error. What is wrong *inside* a member costs that
+line, or the rest of that member, and is counted by reason (see :class:`Lost`).
+"""
+
+from __future__ import annotations
+
+import json
+import tarfile
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, BinaryIO, NoReturn, cast
+
+import orjson
+import zstandard
+
+from perigee.corpus.bytestream import ByteStream
+from perigee.corpus.cleaning import clean_label, encode
+from perigee.corpus.documents import Document, Origin, prepare
+from perigee.errors import SourceError
+from perigee.observer import Observer
+
+SOURCE = "openwebtext2"
+MEMBER_SUFFIX = ".jsonl.zst"
+
+_TAR_BUFFER = 1 << 16
+_COMPRESSED = 1 << 11  # 2 KiB cannot become more than 64 MiB: a zstd block of 4 bytes is 128 KiB
+_BLOCK = 1 << 18
+_LARGEST_HEADER = 1 << 20
+_EXTENDED = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
+
+
+@dataclass(frozen=True)
+class ContentLimits:
+    """What a member may ask of this machine."""
+
+    line_bytes: int = 1 << 25
+    """Longest JSON line; longer ones are dropped (``line_too_long``) without being held."""
+    expansion: int = 1000
+    """Largest ratio of decompressed to compressed bytes of a member, beyond ``free_bytes``."""
+    free_bytes: int = 1 << 26
+    """Decompressed bytes for which the ratio is not looked at."""
+
+
+@dataclass
+class Lost:
+    """What could not be kept, by reason.
+
+    Of lines: ``bad_json``, ``not_an_object``, ``no_text`` (missing or not a string),
+    ``line_too_long``, ``blank_line``, ``empty`` (nothing left after cleaning), ``duplicate``.
+    Of members, each standing for all of its remaining lines: ``corrupt_frame`` (damaged, cut
+    short, or not zstd), ``expands_without_end``.
+    """
+
+    reasons: Counter[str] = field(default_factory=Counter)
+    members: int = 0
+    """Members that could not be read to their ends."""
+
+    def take(self) -> Counter[str]:
+        """The counts since the last call."""
+        taken, self.reasons = self.reasons, Counter()
+        return taken
+
+
+class _MemberError(Exception):
+    """The rest of a member is lost; its argument is the reason."""
+
+
+def read_documents(
+    stream: ByteStream, place: str, lost: Lost, limits: ContentLimits, observer: Observer
+) -> Iterator[Document]:
+    """The documents of an archive in order; not one byte is drawn for those not asked for.
+
+    Raises
+    ------
+    SourceError
+        If the archive is not a tar, is cut short or damaged.
+    """
+    # tarfile asks nothing of a stream but read(), whatever its type says.
+    file = cast(BinaryIO, stream)
+    try:
+        with tarfile.open(
+            fileobj=file, mode="r|", bufsize=_TAR_BUFFER, tarinfo=_header_class(place)
+        ) as tar:
+            while (member := _next_member(tar, place)) is not None:
+                if member.isreg() and member.name.endswith(MEMBER_SUFFIX):
+                    yield from _whole_or_lost(tar, member, place, lost, limits, observer)
+    except tarfile.TarError as error:
+        _damaged(place, str(error))
+
+
+def _next_member(tar: tarfile.TarFile, place: str) -> tarfile.TarInfo | None:
+    try:
+        return tar.next()
+    except (ValueError, OverflowError, EOFError, KeyError, IndexError) as error:
+        # tarfile lets these through for some damaged extended headers.
+        _damaged(place, str(error))
+
+
+def _whole_or_lost(
+    tar: tarfile.TarFile,
+    member: tarfile.TarInfo,
+    place: str,
+    lost: Lost,
+    limits: ContentLimits,
+    observer: Observer,
+) -> Iterator[Document]:
+    name = clean_label(member.name)
+    try:
+        file = tar.extractfile(member)
+        if file is None or member.issparse():
+            raise _MemberError("corrupt_frame")
+        yield from _member_documents(cast(BinaryIO, file), name, lost, limits)
+    except _MemberError as error:
+        lost.reasons[str(error)] += 1
+        lost.members += 1
+        observer.say(f"{place}: {name}: {error}: the rest of it is left out", "warning")
+
+
+def _damaged(place: str, why: str) -> NoReturn:
+    raise SourceError(
+        f"is not a whole tar archive ({why})",
+        place=place,
+        remedy="it is cut short or damaged: fetch it again",
+    ) from None
+
+
+def _header_class(place: str) -> type[tarfile.TarInfo]:
+    """Tar headers that say what is wrong where ``tarfile`` would take it for the end."""
+
+    class StrictHeader(tarfile.TarInfo):
+        @classmethod
+        def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> StrictHeader:
+            try:
+                header = super().frombuf(buf, encoding, errors)
+            except tarfile.HeaderError as error:
+                if len(buf) == tarfile.BLOCKSIZE and not any(buf):
+                    raise  # the end mark
+                _damaged(place, str(error))
+            if header.type in _EXTENDED and header.size > _LARGEST_HEADER:
+                _damaged(place, f"a header of {header.size} bytes")
+            return header
+
+    return StrictHeader
+
+
+def _member_documents(
+    file: BinaryIO, member: str, lost: Lost, limits: ContentLimits
+) -> Iterator[Document]:
+    for row, line in _lines(_blocks(file, limits), limits.line_bytes):
+        document = "line_too_long" if line is None else _document(line, member, row)
+        if isinstance(document, str):
+            lost.reasons[document] += 1
+        else:
+            yield document
+
+
+def _blocks(file: BinaryIO, limits: ContentLimits) -> Iterator[bytes]:
+    """Decompressed bytes of a member's frames, in pieces of about 256 KiB."""
+    decompressor = zstandard.ZstdDecompressor()
+    frame, consumed, produced = None, 0, 0
+    pieces: list[bytes] = []
+    held = 0
+    damaged = ""
+    while not damaged and (data := file.read(_COMPRESSED)):
+        consumed += len(data)
+        while data:
+            frame = frame or decompressor.decompressobj()
+            try:
+                piece = frame.decompress(data)
+            except zstandard.ZstdError:
+                damaged = "corrupt_frame"
+                break
+            produced += len(piece)
+            pieces.append(piece)
+            held += len(piece)
+            data = frame.unused_data if frame.eof else b""
+            frame = None if frame.eof else frame
+        if produced > limits.free_bytes + limits.expansion * consumed:
+            damaged = "expands_without_end"
+        elif held >= _BLOCK:
+            yield from _cut(b"".join(pieces))
+            pieces, held = [], 0
+    yield from _cut(b"".join(pieces))
+    if damaged or frame is not None:
+        raise _MemberError(damaged or "corrupt_frame")
+
+
+def _cut(data: bytes) -> Iterator[bytes]:
+    for start in range(0, len(data), 4 * _BLOCK):
+        yield data[start : start + 4 * _BLOCK]
+
+
+def _lines(blocks: Iterator[bytes], longest: int) -> Iterator[tuple[int, bytes | None]]:
+    """Lines with their numbers from 0; ``None`` for one that is longer than ``longest``.
+
+    A last line without an end counts, unless the member breaks off there.
+    """
+    row, held, size = 0, list[bytes](), 0
+    for block in blocks:
+        first, *rest = block.split(b"\n")
+        size += len(first)
+        if size <= longest:
+            held.append(first)
+        else:
+            held.clear()
+        if not rest:
+            continue
+        yield row, b"".join(held) if size <= longest else None
+        for line in rest[:-1]:
+            row += 1
+            yield row, line if len(line) <= longest else None
+        row += 1
+        held, size = [rest[-1]], len(rest[-1])
+    if size:
+        yield row, b"".join(held) if size <= longest else None
+
+
+def _document(line: bytes, member: str, row: int) -> Document | str:
+    """The document in a JSON line, or the reason why there is none."""
+    if not line or line.isspace():
+        return "blank_line"
+    try:
+        value = orjson.loads(line)
+    except orjson.JSONDecodeError:
+        value = _with_surrogates(line)
+        if value is None:
+            return "bad_json"
+    if not isinstance(value, dict):
+        return "not_an_object"
+    text = value.get("text")
+    if not isinstance(text, str):
+        return "no_text"
+    return prepare(encode(text), _origin(value.get("meta"), member, row)) or "empty"
+
+
+def _origin(meta: Any, member: str, row: int) -> Origin:
+    meta = meta if isinstance(meta, dict) else {}
+    created = meta.get("reddit_created_utc")
+    date = created[0] if isinstance(created, list) and created else created
+    if not isinstance(date, str):
+        date = member.rpartition("/")[2].removesuffix(MEMBER_SUFFIX)
+    title, url = meta.get("title"), meta.get("url")
+    return Origin.of(SOURCE, member, row, title=title, url=url, date=date)
+
+
+def _with_surrogates(line: bytes) -> Any:
+    """The value of a JSON line that only lone surrogates make unacceptable to ``orjson``."""
+    if b"\\ud" not in line and b"\\uD" not in line:
+        return None
+    try:
+        return json.loads(line.decode("utf-8"), parse_constant=_refuse)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _refuse(constant: str) -> NoReturn:
+    raise ValueError(constant)

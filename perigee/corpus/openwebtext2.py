@@ -1,0 +1,212 @@
+"""OpenWebText2: web pages in a tar of zstd-compressed JSON lines, to one page a line.
+
+The archive knows no splits. They are taken from it in the order in which a stream gives them:
+first the train-count documents, then the valid-count, then the test-count; reading ends there.
+Only documents that are kept count. A text that was met before is dropped, so that what stands in
+one split is in no other (within one stream, the first occurrence keeps its place).
+
+One of the counts may be 0, for all: the splits before it get their first documents, those behind
+it the last documents of the archive, and it all between.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import ExitStack
+from itertools import islice
+from pathlib import Path
+
+from perigee.corpus.bytestream import ByteStream, open_bytes
+from perigee.corpus.documents import (
+    SPLITS,
+    Document,
+    Limits,
+    Plan,
+    SplitWriter,
+    open_split,
+    report_shortfall,
+    reuse,
+)
+from perigee.corpus.download import Patience
+from perigee.corpus.duplicates import SeenTexts
+from perigee.corpus.members import ContentLimits, Lost, read_documents
+from perigee.errors import SettingsError
+from perigee.files import exclusive_lock, remove_partials
+from perigee.manifest import Built, Input
+from perigee.observer import SILENT, Observer
+
+STAGE = "corpus.openwebtext2"
+CODE_VERSION = "1"
+
+_PROGRESS = 64
+
+
+def archive_input(
+    source: str, *, patience: Patience | None = None, observer: Observer = SILENT
+) -> Input:
+    """Name and version of the archive: ETag and length of a URL, SHA-256 of a file.
+
+    Raises
+    ------
+    SourceError
+        If it cannot be reached.
+    """
+    with open_bytes(source, patience=patience, observer=observer) as stream:
+        return stream.identify()
+
+
+def build_openwebtext2(
+    source: str,
+    directory: Path,
+    limits: Limits,
+    *,
+    content: ContentLimits | None = None,
+    patience: Patience | None = None,
+    fresh: bool = False,
+    observer: Observer = SILENT,
+) -> dict[str, Built]:
+    """Write ``<directory>/openwebtext2.{train,valid,test}.raw`` with indices and manifests.
+
+    Parameters
+    ----------
+    source:
+        Path or URL of ``openwebtext2.jsonl.zst.tar``.
+    content:
+        Limits on what a member may hold.
+    patience:
+        Time-outs and retries.
+    fresh:
+        Build even what is there already.
+
+    Raises
+    ------
+    SourceError
+        If the archive cannot be reached, changes, is cut short or damaged. Files of an earlier
+        build stay as they were.
+    SettingsError
+        If more than one split asks for everything.
+    BusyError
+        If another process builds the same files.
+    """
+    directory, content = Path(directory), content or ContentLimits()
+    _check(limits)
+    lock = directory / ".openwebtext2.lock"
+    with exclusive_lock(lock, what=f"the OpenWebText2 corpus in {directory}"):
+        remove_partials(directory)
+        with open_bytes(str(source), patience=patience, observer=observer) as stream:
+            archive = stream.identify()
+            plans = {s: _plan(directory, s, limits, content, archive) for s in SPLITS}
+            reused = {} if fresh else reuse(plans, observer)
+            if len(reused) == len(SPLITS):
+                return reused
+            lost = Lost()
+            documents = read_documents(stream, str(source), lost, content, observer)
+            return _build(plans, limits, documents, lost, stream, observer)
+
+
+def _check(limits: Limits) -> None:
+    everything = [split for split in SPLITS if limits.of(split) == 0]
+    if len(everything) > 1:
+        raise SettingsError(
+            f"{' and '.join(everything)} both ask for all documents of OpenWebText2",
+            expected="at most one 'all': the archive has no splits of its own",
+            remedy="give numbers for the others",
+        )
+
+
+def _plan(
+    directory: Path, split: str, limits: Limits, content: ContentLimits, archive: Input
+) -> Plan:
+    return Plan(
+        raw=directory / f"openwebtext2.{split}.raw",
+        artifact=f"openwebtext2.{split}.raw",
+        stage=STAGE,
+        code_version=CODE_VERSION,
+        settings={
+            "split": split,
+            "limits": {name: limits.of(name) for name in SPLITS},
+            "sampling": "first",
+            "line_bytes": content.line_bytes,
+            "expansion": content.expansion,
+            "free_bytes": content.free_bytes,
+        },
+        inputs=[archive],
+    )
+
+
+def _build(
+    plans: Mapping[str, Plan],
+    limits: Limits,
+    documents: Iterator[Document],
+    lost: Lost,
+    stream: ByteStream,
+    observer: Observer,
+) -> dict[str, Built]:
+    last = SPLITS[0]
+    with ExitStack() as stack:
+        writers = {s: stack.enter_context(open_split(plan.raw)) for s, plan in plans.items()}
+        for split, document in assign(_unique(documents, lost), limits):
+            writer = writers[split]
+            writer.add(document)
+            writer.dropped.update(lost.take())
+            if writer.documents % _PROGRESS == 0 or writer.documents == limits.of(split):
+                total = limits.of(split) or None
+                observer.progress(plans[split].artifact, writer.documents, total, "documents")
+            last = split
+        writers[last].dropped.update(lost.take())
+    return {
+        split: _commit(plan, writers[split], limits.of(split), lost, stream, observer)
+        for split, plan in plans.items()
+    }
+
+
+def _commit(
+    plan: Plan, writer: SplitWriter, limit: int, lost: Lost, stream: ByteStream, observer: Observer
+) -> Built:
+    why = "the archive holds no more"
+    if lost.members:
+        why = f"{lost.members} members could not be read to their ends"
+    short = report_shortfall(observer, plan.artifact, writer.documents, limit, why)
+    counts = {
+        "requested": limit or "all",
+        "complete": not short and not (limit == 0 and lost.members),
+        "damaged_members": lost.members,
+        "archive_bytes_read": stream.position,
+    }
+    return plan.commit(writer, counts)
+
+
+def _unique(documents: Iterator[Document], lost: Lost) -> Iterator[Document]:
+    seen = SeenTexts()
+    for document in documents:
+        if document.digest in seen:
+            lost.reasons["duplicate"] += 1
+        else:
+            seen.add(document.digest)
+            yield document
+
+
+def assign(documents: Iterator[Document], limits: Limits) -> Iterator[tuple[str, Document]]:
+    """Documents with their splits; no document is drawn beyond the last one that is given out.
+
+    Documents behind an unlimited split are held back in memory, as many as the later splits ask
+    for.
+    """
+    openended = next((split for split in SPLITS if limits.of(split) == 0), None)
+    head = SPLITS[: SPLITS.index(openended)] if openended else SPLITS
+    for split in head:
+        for document in islice(documents, limits.of(split)):
+            yield split, document
+    if openended is None:
+        return
+    tail = SPLITS[len(head) + 1 :]
+    held: deque[Document] = deque()
+    size = sum(limits.of(split) for split in tail)
+    for document in documents:
+        held.append(document)
+        if len(held) > size:
+            yield openended, held.popleft()
+    for split in tail:
+        for _ in range(min(limits.of(split), len(held))):
+            yield split, held.popleft()
