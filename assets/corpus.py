@@ -13,7 +13,6 @@ from assets.names import (
 )
 from assets.results import INDEX_COLUMNS, documents_preview, materialized
 from assets.settings_file import SettingsFile
-from assets.sources import NETWORK_RETRIES
 from assets.watching import watched
 from perigee import stages
 from perigee.corpus.documents import SPLITS
@@ -40,9 +39,12 @@ def _specs(corpus: str, what: str, deps: Mapping[str, list[dg.AssetKey]]) -> lis
 
 
 def _results(
-    settings: Settings, corpus: str, built: Mapping[str, Built]
+    context: dg.AssetExecutionContext, settings: Settings, corpus: str, built: Mapping[str, Built]
 ) -> Iterator[dg.MaterializeResult]:
+    """The splits that were selected; all three are written together, none of them twice."""
     for split in SPLITS:
+        if raw_key(corpus, split) not in context.selected_asset_keys:
+            continue
         rows = built[split].manifest.counts["documents"]
         preview = documents_preview(settings.raw_path(corpus, split))
         shown = {"dagster/row_count": rows, "preview": preview}
@@ -51,6 +53,7 @@ def _results(
 
 @dg.multi_asset(
     name="pg19_raw",
+    can_subset=True,
     specs=_specs("pg19", "Books of PG-19", {split: [PG19_SHARDS] for split in SPLITS}),
 )
 def pg19_raw(
@@ -59,17 +62,17 @@ def pg19_raw(
     """Read the shards with DuckDB, a batch at a time, and write one book a line."""
     with watched(context) as observer:
         settings = settings_file.read()
-        yield from _results(settings, "pg19", stages.build_pg19(settings, observer))
+        yield from _results(context, settings, "pg19", stages.build_pg19(settings, observer))
 
 
 @dg.multi_asset(
     name="openwebtext2_raw",
+    can_subset=True,
     specs=_specs(
         "openwebtext2",
         "Web pages of OpenWebText2",
         {split: [OPENWEBTEXT2_ARCHIVE] for split in SPLITS},
     ),
-    retry_policy=NETWORK_RETRIES,
 )
 def openwebtext2_raw(
     context: dg.AssetExecutionContext, settings_file: SettingsFile
@@ -77,11 +80,14 @@ def openwebtext2_raw(
     """Stream the archive, as many bytes as the counts need, and write one page a line."""
     with watched(context) as observer:
         settings = settings_file.read()
-        yield from _results(settings, "openwebtext2", stages.build_openwebtext2(settings, observer))
+        yield from _results(
+            context, settings, "openwebtext2", stages.build_openwebtext2(settings, observer)
+        )
 
 
 @dg.multi_asset(
     name="unified_raw",
+    can_subset=True,
     specs=_specs(
         "unified",
         "Books and web pages alternating, 50/50, without exact duplicates",
@@ -94,4 +100,4 @@ def unified_raw(
     """Alternate the two corpora document by document; no text of valid or test is in train."""
     with watched(context) as observer:
         settings = settings_file.read()
-        yield from _results(settings, "unified", stages.build_unified(settings, observer))
+        yield from _results(context, settings, "unified", stages.build_unified(settings, observer))

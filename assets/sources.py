@@ -8,11 +8,6 @@ from assets.watching import watched
 from perigee import stages
 from perigee.files import fingerprint
 
-NETWORK_RETRIES = dg.RetryPolicy(
-    max_retries=3, delay=10, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
-)
-"""For the steps that read from a server, after the library's own retries of a request."""
-
 SHARD_COLUMNS = dg.TableSchema(
     [
         dg.TableColumn("short_book_title", "string"),
@@ -62,7 +57,6 @@ def pg19_shards(
     group_name=SOURCES,
     kinds={"tar"},
     owners=DATA_OWNERS,
-    retry_policy=NETWORK_RETRIES,
     description=(
         "openwebtext2.jsonl.zst.tar, the URL or path of `[data] openwebtext2` or "
         "PERIGEE_OPENWEBTEXT2_URL, or the embedded sample written in its form. Data version: ETag "

@@ -1,6 +1,6 @@
 """Windows to checkpoints: one asset an epoch, all of them one subsettable materialisation."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +21,7 @@ from assets.names import (
 from assets.results import materialized
 from assets.settings_file import SettingsFile
 from assets.watching import watched
-from perigee.errors import CheckpointError, SettingsError
+from perigee.errors import CheckpointError
 from perigee.manifest import Built
 from perigee.settings import Settings
 
@@ -54,30 +54,6 @@ def checkpoint_specs(epochs: int) -> list[dg.AssetSpec]:
         )
         for epoch in range(1, epochs + 1)
     ]
-
-
-def require_predecessors(settings: Settings, selected: Sequence[int]) -> None:
-    """Refuse a selection that would have to train epochs which were not selected.
-
-    Raises
-    ------
-    perigee.errors.CheckpointError
-        If the epoch before a selected one is neither selected nor on disk.
-    """
-    for epoch in selected:
-        if epoch > settings.training.epochs:
-            raise SettingsError(
-                f"{checkpoint_key(epoch).to_user_string()} is selected",
-                expected=f"at most the {settings.training.epochs} epochs of the settings",
-                remedy="reload the code location, or select less",
-            )
-        before = settings.checkpoint_path(epoch - 1)
-        if epoch > 1 and epoch - 1 not in selected and not (before / "manifest.json").is_file():
-            raise CheckpointError(
-                f"epoch {epoch} goes on from it, and it is not there",
-                place=before,
-                remedy=f"select {checkpoint_key(epoch - 1).to_user_string()} too",
-            )
 
 
 def epoch_result(
@@ -125,14 +101,14 @@ def build_training(epochs: int) -> dg.AssetsDefinition:
             settings = settings_file.read()
             keys = context.selected_asset_keys
             selected = [e for e in range(1, epochs + 1) if checkpoint_key(e) in keys]
-            require_predecessors(settings, selected)
+            # other data or settings: a new lineage, the old one kept aside, but only from epoch 1
+            on_change = "restart" if 1 in selected else "refuse"
             for report in train_epochs(
-                settings, until_epoch=max(selected), resume=True, observer=observer
+                settings, epochs=selected, on_change=on_change, observer=observer
             ):
-                if report.epoch in selected:
-                    verified = checkpoint_verified(checkpoint_key(report.epoch), report.checkpoint)
-                    yield epoch_result(settings, report, verified)
-                    if not verified.passed:
-                        raise CheckpointError(str(verified.metadata["problem"].value))
+                verified = checkpoint_verified(checkpoint_key(report.epoch), report.checkpoint)
+                yield epoch_result(settings, report, verified)
+                if not verified.passed:
+                    raise CheckpointError(str(verified.metadata["problem"].value))
 
     return train

@@ -7,11 +7,14 @@ from contextlib import contextmanager
 import dagster as dg
 
 from assets.names import TRAINING_METRICS
-from perigee.errors import DownloadError, PerigeeError
+from perigee.errors import DownloadError, Interrupted, PerigeeError
 from perigee.observer import Level, Scalar
 
 SECONDS_BETWEEN_EVENTS = 10.0
 """A log line costs 3 to 5 ms and a metric 7 to 20 ms in SQLite: too much for every step."""
+NETWORK_RETRIES = 3
+FIRST_WAIT_SECONDS = 10.0
+"""After the library's own retries of a request: these outlast a server's restart."""
 
 
 class DagsterObserver:
@@ -23,7 +26,7 @@ class DagsterObserver:
 
     def __init__(
         self,
-        context: dg.AssetExecutionContext,
+        context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext,
         *,
         seconds: float = SECONDS_BETWEEN_EVENTS,
         clock: Callable[[], float] = time.monotonic,
@@ -69,16 +72,27 @@ class DagsterObserver:
 
 
 @contextmanager
-def watched(context: dg.AssetExecutionContext) -> Iterator[DagsterObserver]:
+def watched(
+    context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext,
+) -> Iterator[DagsterObserver]:
     """An observer for the step; what goes wrong by a user's hand fails the step with its one line.
 
-    Only a server's fault may be retried: a wrong setting stays wrong.
+    A server's fault, and nothing else, is tried again, after waits that double: a wrong setting
+    stays wrong. A retry policy would retry everything, a terminated run too (Dagster 1.13).
     """
     try:
         yield DagsterObserver(context)
+    except DownloadError as error:
+        if context.retry_number >= NETWORK_RETRIES:
+            raise dg.Failure(str(error)) from None
+        seconds = FIRST_WAIT_SECONDS * 2**context.retry_number
+        context.log.warning(f"{error}; trying again in {seconds:.0f} seconds")
+        raise dg.RetryRequested(max_retries=NETWORK_RETRIES, seconds_to_wait=seconds) from error
+    except Interrupted as stop:
+        context.log.warning(str(stop))
+        raise dg.DagsterExecutionInterruptedError(str(stop)) from None
     except PerigeeError as error:
-        again = isinstance(error, DownloadError)
-        raise dg.Failure(str(error), allow_retries=again) from None
+        raise dg.Failure(str(error)) from None
 
 
 def _phrase(values: Mapping[str, Scalar]) -> str:

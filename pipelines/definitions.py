@@ -2,7 +2,7 @@
 
 import dagster as dg
 
-from assets.lineage import build_assets
+from assets.lineage import build_assets, build_checks
 from assets.settings_file import SettingsFile
 from perigee.config import load_settings
 from perigee.errors import PerigeeError
@@ -18,6 +18,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     """Everything; the settings decide how many epochs the graph has, and when it is retrained."""
     return dg.Definitions(
         assets=build_assets(settings.training.epochs),
+        asset_checks=build_checks(),
         jobs=build_jobs(),
         schedules=[build_retraining("0 3 * * 0")],
         sensors=[new_source_data, orphaned_runs],

@@ -1,11 +1,17 @@
 """The jobs, each a selection of the graph."""
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import dagster as dg
 
 from assets.names import CORPUS, EVALUATION, SAMPLES, SOURCES, TOKENS, checkpoint_key
 from assets.settings_file import SettingsFile
+
+if TYPE_CHECKING:
+    from dagster._core.definitions.unresolved_asset_job_definition import (
+        UnresolvedAssetJobDefinition as AssetJob,
+    )
 
 SMOKE_CONFIG = "configs/perigee_smoke.toml"
 
@@ -21,7 +27,7 @@ def _job(
     *,
     hours: int,
     settings: str = "",
-) -> dg.UnresolvedAssetJobDefinition:
+) -> "AssetJob":
     return dg.define_asset_job(
         name,
         selection,
@@ -35,7 +41,7 @@ def _job(
     )
 
 
-def build_jobs() -> Sequence[dg.UnresolvedAssetJobDefinition]:
+def build_jobs() -> Sequence["AssetJob"]:
     """Every job; a step whose work is done already reports it as reused and does nothing."""
     first_epoch = dg.AssetSelection.assets(checkpoint_key(1))
     return [

@@ -21,6 +21,8 @@ from perigee.errors import PerigeeError
 FAILURE_CLASSES = ("Failure", "DagsterAssetCheckFailedError")
 """Errors whose message is meant for the person who started the run."""
 
+FOLLOWS_FROM_FAILURE = "Dependencies for step "
+
 
 class TerminalFormatter(logging.Formatter):
     """``06:13:08 pg19_raw: reading shard 2 of 4``."""
@@ -58,23 +60,24 @@ def foreseen(event: dg.DagsterEvent | None) -> str | None:
 
 
 class TerminalHandler(logging.StreamHandler[TextIO]):
-    """Writes the lines, and keeps the one that explains why the run failed."""
+    """Writes the lines; the one that explains why the run failed becomes the command's last."""
 
     def __init__(self, stream: TextIO) -> None:
         super().__init__(stream)
         self.setFormatter(TerminalFormatter())
-        self.reason: str | None = None
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the record; a run's failure decides how the command ends."""
-        super().emit(record)
-        event = (getattr(record, "dagster_meta", None) or {}).get("dagster_event")
-        if event is None:
+        """Write the record, unless it tells of steps that a failed one left without input."""
+        meta = getattr(record, "dagster_meta", None) or {"dagster_event": None, "orig_message": ""}
+        if meta["orig_message"].startswith(FOLLOWS_FROM_FAILURE):
             return
-        if event.event_type == DagsterEventType.STEP_FAILURE:
-            self.reason = self.reason or foreseen(event)
-        elif event.event_type == DagsterEventType.RUN_FAILURE and self.reason is not None:
-            end_with(self.reason)
+        event = meta["dagster_event"]
+        if event is not None and event.event_type == DagsterEventType.RUN_FAILURE:
+            reason = foreseen(event)
+            if reason is not None and is_command_line():
+                end_with(reason)
+                return
+        super().emit(record)
 
 
 def is_command_line() -> bool:
@@ -85,10 +88,9 @@ def is_command_line() -> bool:
 
 def end_with(line: str) -> None:
     """Make ``line`` the command's last one and its exit status that of a user's mistake."""
-    if is_command_line():
-        # the command reports a failed run as a ClickException, whose status is an attribute
-        click.ClickException.exit_code = PerigeeError.exit_status
-        atexit.register(click.echo, f"perigee: {line}", err=True)
+    # the command reports a failed run as a ClickException, whose status is an attribute
+    click.ClickException.exit_code = PerigeeError.exit_status
+    atexit.register(click.echo, f"perigee: {line}", err=True)
 
 
 @dg.logger(
