@@ -36,8 +36,6 @@ def initialise(module: nn.Module, shape: DenoiserShape, seed: int) -> None:
     log_frequency       log-spaced from one turn a window to half a turn a word,
                         interleaved over the heads
     damping_logit       amplitude falls to 1/e in TURNS_REMEMBERED turns, within bounds
-    gain                sqrt(2 a / M), so that each oscillator's stationary variance is
-                        alike; phases +45 and -45 degrees tell the directions apart
     ==================  =============================================================
     """
     for name, parameter in module.named_parameters():
@@ -52,15 +50,12 @@ def _value(name: str, parameter: Tensor, shape: DenoiserShape, seed: int) -> Ten
         case "damping_logit":
             share = (_dampings(shape) - SMALLEST_DAMPING) / (LARGEST_DAMPING - SMALLEST_DAMPING)
             return torch.logit(share, eps=1e-3)
-        case "gain":
-            size = (2 * _dampings(shape) / shape.oscillator_count).sqrt() * math.sqrt(0.5)
-            return torch.stack((torch.stack((size, size), -1), torch.stack((size, -size), -1)))
         case "clock_bias":
             bent = -LARGEST_STEP * math.log1p(-FIRST_STEP / LARGEST_STEP)
             return torch.full_like(parameter, math.log(math.expm1(bent)))
         case "output_bias":
             return torch.zeros_like(parameter)
-        case "readout_gain" | "scale":
+        case "scale":
             return torch.ones_like(parameter)
     fan_in = parameter.shape[1]
     value = _normal(name, parameter, seed) / math.sqrt(fan_in)

@@ -7,7 +7,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import rms_norm, silu, softplus
 
-from perigee.model.scan import LARGEST_DECAY, Bank, oscillate
+from perigee.model.scan import LARGEST_DECAY, oscillate
 from perigee.model.shape import DenoiserShape
 
 LARGEST_STEP = 5.0
@@ -33,20 +33,18 @@ class OscillatorMixer(nn.Module):
         super().__init__()
         H, M, inner = shape.num_heads, shape.oscillator_count, shape.inner_dim
         self.heads, self.oscillators, self.head_dim = H, M, shape.head_dim
-        self.parts = (inner, inner, 2 * H * M, 2 * H * M, H)
+        self.parts = (inner, inner, 4 * H * M, H)
         self.project = nn.Linear(shape.model_dim, sum(self.parts), bias=False)
         self.clock_bias = nn.Parameter(torch.empty(H))
         self.damping_logit = nn.Parameter(torch.empty(H, M))
         self.log_frequency = nn.Parameter(torch.empty(H, M))
-        self.gain = nn.Parameter(torch.empty(2, H, M, 2))
-        self.readout_gain = nn.Parameter(torch.empty(inner))
         self.merge = nn.Linear(inner, shape.model_dim, bias=False)
 
-    def bank(self) -> Bank:
-        """The oscillators' constants, in float32 at least."""
+    def eigenvalues(self) -> tuple[Float[Tensor, "H M"], Float[Tensor, "H M"]]:
+        """Damping a and frequency w for a clock step of 1, in float32 at least."""
         span = LARGEST_DAMPING - SMALLEST_DAMPING
         damping = SMALLEST_DAMPING + span * torch.sigmoid(_widened(self.damping_logit))
-        return Bank(damping, _widened(self.log_frequency).exp(), _widened(self.gain))
+        return damping, _widened(self.log_frequency).exp()
 
     def clock(self, x: Float[Tensor, "B L H"]) -> Float[Tensor, "B L H"]:
         """Clock steps in (0, LARGEST_STEP): softplus for small steps, bent to the bound."""
@@ -57,21 +55,19 @@ class OscillatorMixer(nn.Module):
         self, x: Float[Tensor, "B L D"], is_padding: Bool[Tensor, "B L"] | None = None
     ) -> Float[Tensor, "B L D"]:
         """Mix along the length; padding neither drives the oscillators nor moves the clock."""
-        values, gate, drive, readout, clock = self.project(x).split(self.parts, -1)
+        values, gate, drive_readout, clock = self.project(x).split(self.parts, -1)
         steps, values = self.clock(clock), _widened(values)
         if is_padding is not None:
             steps = steps.masked_fill(is_padding[..., None], 0.0)
             values = values.masked_fill(is_padding[..., None], 0.0)
-        by_head = (*x.shape[:2], self.heads)
         y = oscillate(
             steps,
-            _widened(drive).reshape(*by_head, self.oscillators, 2),
-            _widened(readout).reshape(*by_head, self.oscillators, 2),
-            values.reshape(*by_head, self.head_dim),
-            self.bank(),
+            _widened(drive_readout).reshape(*x.shape[:2], 2, self.heads, self.oscillators, 2),
+            values.reshape(*x.shape[:2], self.heads, self.head_dim),
+            *self.eigenvalues(),
         )
         y = rms_norm(y, (self.head_dim,), eps=1e-6).flatten(-2).to(x.dtype)
-        out: Tensor = self.merge(y * self.readout_gain.to(x.dtype) * silu(gate))
+        out: Tensor = self.merge(y * silu(gate))
         return out
 
 

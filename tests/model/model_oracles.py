@@ -5,39 +5,26 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from perigee.model.scan import Bank
 
-
-def recurrence(
-    steps: Tensor, drive: Tensor, readout: Tensor, values: Tensor, bank: Bank, *, leftwards: bool
+def oscillators_step_by_step(
+    steps: Tensor, drive_readout: Tensor, values: Tensor, damping: Tensor, frequency: Tensor
 ) -> Tensor:
-    """Z_t = exp(lambda Delta_t) Z_{t-1} + b_t v_t, y_t = Re sum conj(c_t) g Z_t, in complex128."""
-    if leftwards:
-        flipped = [x.flip(1) for x in (steps, drive, readout, values)]
-        bank = Bank(bank.damping, bank.frequency, bank.gain.flip(0))
-        return recurrence(*flipped, bank, leftwards=False).flip(1)
-    steps, drive, readout, values = (x.double() for x in (steps, drive, readout, values))
-    eigenvalue = torch.complex(-bank.damping.double(), bank.frequency.double())
-    b, c = (torch.view_as_complex(x.contiguous()) for x in (drive, readout))
-    g = torch.view_as_complex(bank.gain[0].double().contiguous())
-    B, L, H, M = b.shape
-    state = torch.zeros(B, H, M, values.shape[-1], dtype=torch.complex128)
-    out = []
+    """Both recurrences of ``perigee.model.scan``, word by word, in complex128."""
+    drive, readout = torch.view_as_complex(drive_readout.double().contiguous()).unbind(2)
+    eigenvalue = torch.complex(-damping.double(), frequency.double())
+    factor = torch.exp(eigenvalue * steps.double()[..., None])[..., None]  # B L H M 1
+    driven = drive[..., None] * values.double()[:, :, :, None, :]
+    L = steps.shape[1]
+    state = torch.zeros_like(driven[:, 0])
+    total = []
     for t in range(L):
-        factor = torch.exp(eigenvalue * steps[:, t, :, None])
-        state = factor[..., None] * state + b[:, t, :, :, None] * values[:, t, :, None, :]
-        out.append((c[:, t].conj() * g)[..., None].mul(state).real.sum(2))
-    return torch.stack(out, 1)
-
-
-def both_directions(
-    steps: Tensor, drive: Tensor, readout: Tensor, values: Tensor, bank: Bank
-) -> Tensor:
-    """The sum of the two recurrences."""
-    return sum(
-        recurrence(steps, drive, readout, values, bank, leftwards=leftwards)
-        for leftwards in (False, True)
-    )
+        state = factor[:, t] * state + driven[:, t]
+        total.append(state)
+    state = torch.zeros_like(driven[:, 0])
+    for t in reversed(range(L - 1)):
+        state = factor[:, t + 1].conj() * (state + driven[:, t + 1])
+        total[t] = total[t] + state
+    return (readout.conj()[..., None] * torch.stack(total, 1)).real.sum(3)
 
 
 def dense_attention(
