@@ -136,7 +136,6 @@ def deterministic(device: Device) -> Iterator[None]:
     # cuBLAS reads this variable itself; without it PyTorch warns of every matrix product.
     os.putenv("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
     torch.use_deterministic_algorithms(True, warn_only=True)
-    torch.utils.deterministic.fill_uninitialized_memory = False
     try:
         yield
     finally:

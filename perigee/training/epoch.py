@@ -6,9 +6,6 @@ import math
 import time
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
-
-import torch
 
 from perigee.diffusion.bound import evaluate_bound
 from perigee.errors import Interrupted
@@ -16,21 +13,17 @@ from perigee.manifest import Manifest
 from perigee.observer import Observer, Scalar
 from perigee.settings import Settings
 from perigee.training.batches import Batch, make_batch
-from perigee.training.checkpoint import (
-    CheckpointRecord,
-    restore,
-    save_checkpoint,
-    verify_checkpoint,
-)
+from perigee.training.checkpoint import restore
 from perigee.training.data import TrainingData
 from perigee.training.device import Device, deterministic
+from perigee.training.keeper import Keeper
 from perigee.training.learner import build_learner, build_objective
 from perigee.training.learning_rate import learning_rate
 from perigee.training.log import TrainingLog
 from perigee.training.order import batch_rows, divide, epoch_order, steps_per_epoch
 from perigee.training.processes import Processes
 from perigee.training.provenance import documents_of
-from perigee.training.recipe import TrainingRecipe, epoch_name
+from perigee.training.recipe import TrainingRecipe
 from perigee.training.remedies import (
     disk_errors,
     is_out_of_memory,
@@ -38,7 +31,6 @@ from perigee.training.remedies import (
     out_of_memory_error,
 )
 from perigee.training.signals import StopRequest, catch_stop_signals
-from perigee.training.snapshots import snapshots_of
 from perigee.training.standing import refuse_differences
 from perigee.training.step import StepReport, StepRules, take_step
 
@@ -66,15 +58,12 @@ class EpochRunner:
             gradient_clip=training.gradient_clip,
             accumulate=training.accumulate,
         )
-        self.snapshots = snapshots_of(settings)
+        self.keeper = Keeper(settings, recipe, data.tokenizer, device, processes)
         self.steps = steps_per_epoch(len(data.train), training.batch_size)
         self._standing: str | None = None
         """Version of the checkpoint that the learner is at; ``None`` at the beginning."""
-        self._seconds = 0.0
-        """Spent in the steps of the epoch in hand, over all attempts."""
         self._recorded = (0.0, 0)
         """Seconds and words of this process since its last record."""
-        self._next_snapshot = math.inf
 
     def run(self, epoch: int, previous: Manifest | None) -> Manifest:
         """Train ``epoch`` from the checkpoint ``previous`` and write its own; its manifest.
@@ -91,30 +80,29 @@ class EpochRunner:
             If memory or the disk is full.
         """
         training = self.settings.training
-        inputs = self.recipe.inputs(epoch, previous)
         with disk_errors(Path(training.checkpoint_dir)), deterministic(self.device):
             self._begin(epoch, previous)
             with self._open_log(epoch) as log:
-                self._take_steps(epoch, inputs, log)
+                self._take_steps(epoch, log)
                 validation = self._validate(log)
             progress = self.learner.progress
             results = {
                 "train_loss": progress.epoch_loss / max(progress.epoch_words, 1),
                 "validation": validation,
             }
-            manifest = self._write_checkpoint(epoch, inputs, results)
+            manifest = self.keeper.write_checkpoint(epoch, self.learner, results)
         self._standing = manifest.version
         return manifest
 
     def _begin(self, epoch: int, previous: Manifest | None) -> None:
         """Bring the learner to the beginning of ``epoch``, or to its last snapshot."""
-        self._seconds, self._recorded = 0.0, (0.0, 0)
-        snapshot = self.snapshots.latest(self.observer)
+        self._recorded = (0.0, 0)
+        inputs, seconds = self.recipe.inputs(epoch, previous), 0.0
+        snapshot = self.keeper.snapshots.latest(self.observer)
         if snapshot is not None and snapshot.progress.epoch == epoch:
-            inputs = self.recipe.inputs(epoch, previous)
             refuse_differences(snapshot.path, snapshot.manifest, self.recipe.settings, inputs)
             restore(snapshot.path, self.learner)
-            self._seconds = float(snapshot.manifest.counts.get("seconds", 0.0))
+            seconds = float(snapshot.manifest.counts.get("seconds", 0.0))
             done = self.learner.progress.epoch_step
             self.observer.say(f"epoch {epoch} goes on after {done} of {self.steps} steps")
         elif previous is not None:
@@ -122,9 +110,7 @@ class EpochRunner:
                 restore(self.settings.checkpoint_path(epoch - 1), self.learner)
             self.learner.progress = self.learner.progress.next_epoch()
         self.processes.wait()
-        if self.processes.rank == 0:
-            self.snapshots.drop_after(self.learner.progress.step)
-        self._plan_snapshot()
+        self.keeper.begin(inputs, seconds, self.learner.progress.step)
 
     def _open_log(self, epoch: int) -> TrainingLog:
         training, first = self.settings.training, self.processes.rank == 0
@@ -136,7 +122,7 @@ class EpochRunner:
             observer=self.observer,
         )
 
-    def _take_steps(self, epoch: int, inputs: tuple[Any, ...], log: TrainingLog) -> None:
+    def _take_steps(self, epoch: int, log: TrainingLog) -> None:
         training, learner = self.settings.training, self.learner
         order = epoch_order(training.seed, epoch, len(self.data.train))
         with catch_stop_signals() as stop:
@@ -150,11 +136,11 @@ class EpochRunner:
                     step=step,
                     parts=self.rules.objective.parts,
                 )
-                self._step(batch, inputs, log)
+                self._step(batch, log)
                 self.observer.progress(f"epoch {epoch}", step + 1, self.steps, "steps")
-                self._keep_or_stop(stop, inputs)
+                self._keep_or_stop(stop)
 
-    def _step(self, batch: Batch, inputs: tuple[Any, ...], log: TrainingLog) -> None:
+    def _step(self, batch: Batch, log: TrainingLog) -> None:
         training, learner = self.settings.training, self.learner
         total = self.steps * training.epochs
         rate = learning_rate(training, learner.progress.step, total)
@@ -173,20 +159,20 @@ class EpochRunner:
             ) from error
         seconds = time.perf_counter() - begun
         if not report.is_finite:
-            raise self._non_finite(report, batch, inputs)
-        self._seconds += seconds
+            raise self._non_finite(report, batch)
+        self.keeper.seconds += seconds
         self._recorded = (self._recorded[0] + seconds, self._recorded[1] + batch.words)
         if learner.progress.step % training.log_every == 0:
             self._record(report, rate, log)
 
-    def _non_finite(self, report: StepReport, batch: Batch, inputs: tuple[Any, ...]) -> Exception:
+    def _non_finite(self, report: StepReport, batch: Batch) -> Exception:
         raw = self.settings.raw_path("unified", "train")
         return non_finite_error(
             self.settings,
             report,
             epoch=self.learner.progress.epoch,
             step=self.learner.progress.step + 1,
-            kept=self._write_snapshot(inputs),
+            kept=self.keeper.write_snapshot(self.learner),
             documents=documents_of(self.data.train, batch.rows.tolist(), raw),
         )
 
@@ -207,14 +193,12 @@ class EpochRunner:
         self.learner.progress = progress.after_record()
         self._recorded = (0.0, 0)
 
-    def _keep_or_stop(self, stop: StopRequest, inputs: tuple[Any, ...]) -> None:
+    def _keep_or_stop(self, stop: StopRequest) -> None:
         asked = stop.signal_name is not None or self.observer.should_stop()
-        due = time.monotonic() >= self._next_snapshot
-        asked_anywhere, due_anywhere = self.processes.largest([asked, due])
+        asked_anywhere, due_anywhere = self.processes.largest([asked, self.keeper.is_due()])
         if not asked_anywhere and not due_anywhere:
             return
-        path = self._write_snapshot(inputs)
-        self._plan_snapshot()
+        path = self.keeper.write_snapshot(self.learner)
         if asked_anywhere:
             progress = self.learner.progress
             raise Interrupted(
@@ -222,36 +206,6 @@ class EpochRunner:
                 f"{self.steps} of epoch {progress.epoch}; everything is kept in {path}",
                 remedy="a resume goes on from there",
             )
-
-    def _plan_snapshot(self) -> None:
-        minutes = self.settings.training.snapshot_minutes
-        self._next_snapshot = time.monotonic() + 60.0 * minutes if minutes > 0.0 else math.inf
-
-    def _write_snapshot(self, inputs: tuple[Any, ...]) -> Path | None:
-        if self.processes.rank != 0:
-            return None
-        record = self._record_of("snapshot", inputs, {})
-        return self.snapshots.save(self.learner, record)
-
-    def _record_of(
-        self, artifact: str, inputs: tuple[Any, ...], results: dict[str, Any]
-    ) -> CheckpointRecord:
-        words = self.learner.progress.epoch_words
-        return CheckpointRecord(
-            artifact=artifact,
-            settings=self.recipe.settings,
-            inputs=inputs,
-            tokenizer=self.data.tokenizer,
-            results=results,
-            circumstances={
-                "seconds": self._seconds,
-                "tokens_per_second": words / self._seconds if self._seconds > 0.0 else 0.0,
-                "device": self.device.name,
-                "processes": self.processes.count,
-                "threads": torch.get_num_threads(),
-                "torch": torch.__version__,
-            },
-        )
 
     def _validate(self, log: TrainingLog) -> dict[str, Scalar]:
         """The bound on the validation windows, with the averaged weights; in float32."""
@@ -277,14 +231,3 @@ class EpochRunner:
         place: dict[str, Scalar] = {"epoch": progress.epoch, "step": progress.step}
         log.write("validation", {**place, "train_loss": loss, **values})
         return values
-
-    def _write_checkpoint(
-        self, epoch: int, inputs: tuple[Any, ...], results: dict[str, Any]
-    ) -> Manifest:
-        path = self.settings.checkpoint_path(epoch)
-        if self.processes.rank == 0:
-            record = self._record_of(epoch_name(epoch), inputs, results)
-            save_checkpoint(path, self.learner, record)
-            self.snapshots.clear()
-        self.processes.wait()
-        return verify_checkpoint(path)

@@ -80,7 +80,9 @@ class ProcessGroup:
         for bucket in _buckets(tensors):
             flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
             dist.all_reduce(flat)
-            for tensor, part in zip(bucket, flat.split([t.numel() for t in bucket]), strict=True):
+            for tensor, part in zip(
+                bucket, torch.split(flat, [t.numel() for t in bucket]), strict=True
+            ):
                 tensor.copy_(part.view_as(tensor))
 
     def largest(self, values: Sequence[float]) -> list[float]:

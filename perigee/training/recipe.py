@@ -90,8 +90,7 @@ def _compare_inputs(name: str, old: Input | None, new: Input | None) -> Iterator
     versions = ["none" if i is None else i.version[:8] for i in (old, new)]
     if versions[0] == versions[1]:
         return
-    details = [{} if i is None else i.details for i in (old, new)]
-    reasons = ", ".join(_compare(*details)) if old and new else ""
+    reasons = ", ".join(_compare(old.details, new.details)) if old and new else ""
     yield f"{name}: {' -> '.join(versions)}{f' ({reasons})' if reasons else ''}"
 
 

@@ -11,7 +11,7 @@ from typing import Any
 from perigee.errors import CheckpointError
 from perigee.files import recover_directory, remove_partials
 from perigee.manifest import Input, Manifest
-from perigee.observer import Observer
+from perigee.observer import SILENT, Observer
 from perigee.settings import Settings
 from perigee.training.checkpoint import verify_checkpoint
 from perigee.training.recipe import TrainingRecipe, differences
@@ -83,7 +83,7 @@ def refuse_differences(
         )
 
 
-def check_compatible(settings: Settings, recipe: TrainingRecipe, observer: Observer) -> None:
+def check_compatible(settings: Settings, recipe: TrainingRecipe) -> None:
     """Look at all that stands, before anything is computed.
 
     Raises
@@ -93,7 +93,7 @@ def check_compatible(settings: Settings, recipe: TrainingRecipe, observer: Obser
     """
     for epoch in range(1, settings.training.epochs + 1):
         standing_epoch(settings, recipe, epoch, None)
-    snapshot = snapshots_of(settings).latest(observer)
+    snapshot = snapshots_of(settings).latest(SILENT)
     if snapshot is not None:
         _check_data(snapshot.path, snapshot.manifest, recipe)
 

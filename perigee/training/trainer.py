@@ -185,7 +185,7 @@ def _prepare(
     set_damaged_aside(settings, observer)
     if not fresh:
         try:
-            check_compatible(settings, recipe, observer)
+            check_compatible(settings, recipe)
             return
         except CheckpointError as error:
             if on_change == "refuse":
