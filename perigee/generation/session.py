@@ -1,0 +1,105 @@
+"""A loaded checkpoint to sample from, in a notebook, a REPL or a program.
+
+::
+
+    from perigee.generation.request import Request
+    from perigee.generation.session import open_session
+
+    session = open_session("artifacts/perigee/checkpoints/perigee_epoch8")
+    trajectory = session.sample(Request("Gallia prepares for battle", steps=32, seed=7))
+    print(trajectory.texts[0])
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from perigee.errors import CheckpointError
+from perigee.generation.request import Request
+from perigee.generation.sampler import sample
+from perigee.generation.trajectory import Frame, Trajectory, Wording
+from perigee.observer import SILENT, Observer
+from perigee.settings import Settings
+from perigee.training.checkpoint import MANIFEST, Checkpoint, find_checkpoint, load_checkpoint
+from perigee.training.device import choose_device
+
+
+@dataclass(frozen=True)
+class Session:
+    """A denoiser with its tokenizer and settings, ready to sample."""
+
+    checkpoint: Checkpoint
+
+    @property
+    def window(self) -> int:
+        """Words that the denoiser sees at once."""
+        return self.checkpoint.settings.training.sequence_length
+
+    def sample(
+        self,
+        request: Request,
+        observer: Observer = SILENT,
+        *,
+        on_frame: Callable[[Frame, Wording], None] | None = None,
+    ) -> Trajectory:
+        """Denoise a prompt; see :func:`perigee.generation.sampler.sample`."""
+        return sample(
+            self.checkpoint.denoiser,
+            self.checkpoint.tokenizer,
+            request,
+            observer,
+            window=self.window,
+            glimpse_moduli=self.checkpoint.denoiser.glimpse_moduli,
+            on_frame=on_frame,
+        )
+
+
+def open_session(path: str | Path, *, use_gpu: bool = True, observer: Observer = SILENT) -> Session:
+    """Load the checkpoint at ``path``: an epoch's directory, or the newest of those in it.
+
+    Raises
+    ------
+    CheckpointError
+        If there is none, or it is damaged; the line says what was tried.
+    """
+    device = choose_device(use_gpu, observer)
+    return Session(load_checkpoint(locate_checkpoint(Path(path)), device=device.torch_device))
+
+
+def newest_checkpoint(settings: Settings, path: str | Path | None = None) -> Path:
+    """The directory of the checkpoint that ``path`` means, or of the settings' newest epoch.
+
+    Raises
+    ------
+    CheckpointError
+        If there is none.
+    """
+    return find_checkpoint(settings) if path is None else locate_checkpoint(Path(path))
+
+
+def locate_checkpoint(path: Path) -> Path:
+    """The checkpoint at ``path``: itself, without the original's ``.jls``, or its newest epoch.
+
+    Raises
+    ------
+    CheckpointError
+        If there is none; the line lists what was tried.
+    """
+    tried = [path, path.with_suffix("")] if path.suffix == ".jls" else [path]
+    for directory in tried:
+        if (directory / MANIFEST).is_file():
+            return directory
+    epochs = {p: match for p in path.glob("*") if (match := re.search(r"_epoch(\d+)$", p.name))}
+    whole = [p for p in epochs if (p / MANIFEST).is_file()]
+    if whole:
+        return max(whole, key=lambda p: (int(epochs[p][1]), p.name))
+    places = [str(p / MANIFEST) for p in (*tried, path / "*_epoch*")]
+    raise CheckpointError(
+        "holds no checkpoint",
+        place=path,
+        expected=f"one of {', '.join(places)}",
+        remedy="train first, or name an epoch's directory",
+    )
