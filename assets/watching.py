@@ -7,14 +7,14 @@ from contextlib import contextmanager
 import dagster as dg
 
 from assets.names import TRAINING_METRICS
-from perigee.errors import DownloadError, Interrupted, PerigeeError
+from perigee.errors import BusyError, DownloadError, Interrupted, PerigeeError
 from perigee.observer import Level, Scalar
 
 SECONDS_BETWEEN_EVENTS = 10.0
 """A log line costs 3 to 5 ms and a metric 7 to 20 ms in SQLite: too much for every step."""
-NETWORK_RETRIES = 3
-FIRST_WAIT_SECONDS = 10.0
-"""After the library's own retries of a request: these outlast a server's restart."""
+RETRIES = 5
+FIRST_WAIT_SECONDS = 5.0
+"""After the library's own retries of a request: 155 s in all, which outlast a server's restart."""
 
 
 class DagsterObserver:
@@ -77,17 +77,18 @@ def watched(
 ) -> Iterator[DagsterObserver]:
     """An observer for the step; what goes wrong by a user's hand fails the step with its one line.
 
-    A server's fault, and nothing else, is tried again, after waits that double: a wrong setting
-    stays wrong. A retry policy would retry everything, a terminated run too (Dagster 1.13).
+    A server's fault and an output that another run is writing, and nothing else, are tried again,
+    after waits that double: a wrong setting stays wrong. A retry policy would retry everything, a
+    terminated run too (Dagster 1.13).
     """
     try:
         yield DagsterObserver(context)
-    except DownloadError as error:
-        if context.retry_number >= NETWORK_RETRIES:
+    except (DownloadError, BusyError) as error:
+        if context.retry_number >= RETRIES:
             raise dg.Failure(str(error)) from None
         seconds = FIRST_WAIT_SECONDS * 2**context.retry_number
         context.log.warning(f"{error}; trying again in {seconds:.0f} seconds")
-        raise dg.RetryRequested(max_retries=NETWORK_RETRIES, seconds_to_wait=seconds) from error
+        raise dg.RetryRequested(max_retries=RETRIES, seconds_to_wait=seconds) from error
     except Interrupted as stop:
         context.log.warning(str(stop))
         raise dg.DagsterExecutionInterruptedError(str(stop)) from None
