@@ -5,14 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from perigee.errors import ArtifactError
-from perigee.manifest import Input
+from perigee.manifest import Input, verify_files
 from perigee.settings import Settings
 from perigee.tokenizer.prime import PrimeTokenizer
-from perigee.tokenizer.windows import Windows
+from perigee.tokenizer.windows import Windows, manifest_path
 from perigee.training.recipe import windows_input
 
 
@@ -41,39 +38,39 @@ def open_data(settings: Settings) -> TrainingData:
     ------
     ArtifactError
         If something is missing or damaged, if windows are of another length than the settings
-        say, or if they hold ids that the vocabulary has not.
+        say, or if they were made with another vocabulary.
     """
     tokenizer = PrimeTokenizer.load(Path(settings.training.vocab_path))
     train, valid = (open_windows(settings, split, tokenizer) for split in ("train", "valid"))
-    if len(train) == 0:
-        raise ArtifactError(
-            "holds no windows to train on",
-            place=settings.windows_path("train"),
-            remedy="take more documents ([data] train_limit) or shorter windows "
-            "([training] sequence_length)",
-        )
+    for windows in (train, valid):
+        if len(windows) == 0:
+            raise ArtifactError(
+                "holds no windows",
+                place=windows.path,
+                remedy="take more documents ([data] train_limit, valid_limit)",
+            )
     return TrainingData(train, valid, tokenizer)
 
 
 def open_windows(settings: Settings, split: str, tokenizer: PrimeTokenizer) -> Windows:
-    """The windows of one split; see :func:`open_data`."""
+    """The windows of one split, compared with their manifest; see :func:`open_data`."""
     path = settings.windows_path(split)
     windows = Windows.open(path)
-    tokens: NDArray[np.uint16] = windows.tokens
-    length = settings.training.sequence_length
-    if tokens.shape[1] != length:
+    manifest = windows.manifest
+    verify_files(manifest_path(path), manifest)
+    if (own := windows.sequence_length) != (wanted := settings.training.sequence_length):
         raise ArtifactError(
-            f"holds windows of {tokens.shape[1]} words",
+            f"holds windows of {own} words",
             place=path,
-            expected=f"{length} words ([training] sequence_length)",
+            expected=f"{wanted} words ([training] sequence_length)",
             remedy="build the windows again",
         )
-    highest = int(tokens.max(initial=0))
-    if highest >= len(tokenizer):
+    made_with = {i.name: i.version for i in manifest.inputs}.get("vocabulary")
+    if made_with != tokenizer.fingerprint:
         raise ArtifactError(
-            f"holds the word id {highest}",
+            "was made with another vocabulary",
             place=path,
-            expected=f"ids below {len(tokenizer)}, the vocabulary's size",
-            remedy="build the windows again with this vocabulary",
+            expected=f"that of {settings.training.vocab_path}",
+            remedy="build the windows again",
         )
     return windows
