@@ -25,6 +25,7 @@ from perigee.generation.trajectory import Frame, Trajectory, Wording
 from perigee.generation.writers import DrawingWriter, GlimpsingWriter
 from perigee.observer import SILENT, Observer
 from perigee.tokenizer.prime import BOS, EOS, MASK, PAD, UNK, PrimeTokenizer
+from perigee.tokenizer.residues import WordCode
 
 NEVER_DRAWN = (PAD, MASK, UNK, BOS)
 
@@ -80,7 +81,7 @@ def sample(
     observer: Observer = SILENT,
     *,
     window: int,
-    glimpse_moduli: tuple[int, ...] = (),
+    code: WordCode | None = None,
     on_frame: Callable[[Frame, Wording], None] | None = None,
 ) -> Trajectory:
     """Denoise a prompt.
@@ -89,8 +90,8 @@ def sample(
     ----------
     window:
         Positions the denoiser was trained on; longer texts are written block after block.
-    glimpse_moduli:
-        Moduli of the denoiser's residues; needed for ``request.partial_fraction``.
+    code:
+        How the denoiser's glimpses divide a word; needed for ``request.partial_fraction``.
     on_frame:
         Called with each frame as soon as it is there, for views that show the work live.
 
@@ -101,7 +102,7 @@ def sample(
         :mod:`~perigee.generation.plan`.
     """
     check_request(request)
-    parts = len(glimpse_moduli) if request.partial_fraction else 0
+    parts = len(code.sizes) if code is not None and request.partial_fraction else 0
     if request.partial_fraction and not parts:
         raise GenerationError(
             "partial unmasking with a model that has no glimpses",
@@ -116,7 +117,7 @@ def sample(
     forbidden = NEVER_DRAWN if request.can_end else (*NEVER_DRAWN, EOS)
     head = WordHead(denoiser, forbidden, prompt.last_given + 1)
     wording = Wording(tokenizer, canvas.is_given[0].copy(), prompt.spelling)
-    writer = _writer(request, tokenizer, glimpse_moduli)
+    writer = _writer(request, code)
     orders = [(block, build_order(request, block.steps, parts)) for block in blocks]
 
     frames = [_frame(canvas, 0, None)]
@@ -140,11 +141,11 @@ def _first_canvas(request: Request, prompt: Prompt, length: int, residues: int) 
     return Canvas(token_ids, is_given, residues=hidden, ends=request.can_end)
 
 
-def _writer(request: Request, tokenizer: PrimeTokenizer, glimpse_moduli: tuple[int, ...]) -> Writer:
+def _writer(request: Request, code: WordCode | None) -> Writer:
     drawing = DrawingWriter(request)
-    if request.partial_fraction == 0.0:
+    if code is None or request.partial_fraction == 0.0:
         return drawing
-    return GlimpsingWriter(drawing, tokenizer.code(glimpse_moduli))
+    return GlimpsingWriter(drawing, code)
 
 
 def _frame(canvas: Canvas, step: int, before: Frame | None) -> Frame:

@@ -23,6 +23,7 @@ from perigee.generation.sampler import sample
 from perigee.generation.trajectory import Frame, Trajectory, Wording
 from perigee.observer import SILENT, Observer
 from perigee.settings import Settings
+from perigee.tokenizer.residues import DigitCode, WordCode
 from perigee.training.checkpoint import MANIFEST, Checkpoint, find_checkpoint, load_checkpoint
 from perigee.training.device import choose_device
 
@@ -38,6 +39,19 @@ class Session:
         """Words that the denoiser sees at once."""
         return self.checkpoint.settings.training.sequence_length
 
+    @property
+    def code(self) -> WordCode | None:
+        """How the model's glimpses divide a word; ``None`` for a model without glimpses."""
+        moduli = self.checkpoint.denoiser.glimpse_moduli
+        tokenizer = self.checkpoint.tokenizer
+        if not moduli:
+            return None
+        match self.checkpoint.settings.diffusion.code:
+            case "residues":
+                return tokenizer.code(moduli)
+            case "digits":
+                return DigitCode(moduli[0], len(moduli), len(tokenizer))
+
     def sample(
         self,
         request: Request,
@@ -52,7 +66,7 @@ class Session:
             request,
             observer,
             window=self.window,
-            glimpse_moduli=self.checkpoint.denoiser.glimpse_moduli,
+            code=self.code,
             on_frame=on_frame,
         )
 

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import itertools
 from collections import defaultdict
+from pathlib import Path
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from perigee.config import parse_settings
+from perigee.settings import Settings
 from perigee.tokenizer.prime import MASK, SPECIAL_TOKENS, PrimeTokenizer
 
 FIRST = len(SPECIAL_TOKENS)
@@ -150,3 +153,28 @@ def chi_squared(counts: dict[Text, int], expected: dict[Text, float]) -> tuple[f
 def chi_squared_limit(freedom: int, sigmas: float = 3.7) -> float:
     """Quantile by Wilson and Hilferty; 3.7 sigmas: once in 10,000 true hypotheses."""
     return freedom * (1 - 2 / (9 * freedom) + sigmas * (2 / (9 * freedom)) ** 0.5) ** 3
+
+
+SMALL_WORDS = (*["moon", "earth", "orbit", "perigee", "apogee", "tide", "the", "of", "and", "near", "far", ",", "."], "gallia")
+
+
+def small_settings(root: Path, **generation: object) -> Settings:
+    """Settings of a model of a few thousand weights whose files are below ``root``."""
+    document = {
+        "model": {
+            "num_layers": 1,
+            "model_dim": 16,
+            "num_heads": 2,
+            "oscillator_count": 2,
+            "mamba_repeat": 1,
+            "max_radius": 24,
+        },
+        "training": {
+            "sequence_length": 48,
+            "use_gpu": False,
+            "epochs": 2,
+            "checkpoint_dir": str(root / "checkpoints"),
+        },
+        "generation": {"steps": 4, "length": 12, "batch": 2, **generation},
+    }
+    return parse_settings(document, "test", {})
