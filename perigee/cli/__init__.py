@@ -1,4 +1,4 @@
-"""The command line. Heavy imports wait inside the commands: the help comes in a tenth of a second."""
+"""The command line. Heavy imports wait inside the commands, so the help comes at once."""
 
 from perigee.cli.main import main
 

@@ -56,7 +56,7 @@ def openwebtext2(
     output_dir: OutputDirectory = Path("data_sets"),
     fresh: Fresh = False,
 ) -> None:
-    """The OpenWebText2 archive, over HTTP or from a file, to openwebtext2.{train,valid,test}.raw."""
+    """The OpenWebText2 archive, from a URL or a file, to openwebtext2.{train,valid,test}.raw."""
     wanted = _limits(train=train_count, val=val_count, test=test_count, ending="count")
     from perigee.corpus.openwebtext2 import build_openwebtext2
 
@@ -77,7 +77,9 @@ def unify(output_dir: OutputDirectory = Path("data_sets"), fresh: Fresh = False)
 
 @app.command("sample")
 def sample(
-    words: Annotated[int, typer.Option(min=10_000, help="Words to collect at the most.")] = 1_000_000,
+    words: Annotated[
+        int, typer.Option(min=10_000, help="Words to collect at the most.")
+    ] = 1_000_000,
     output_dir: OutputDirectory = Path("data_sets/embedded"),
     fresh: Fresh = False,
 ) -> None:

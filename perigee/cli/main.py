@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from perigee import __version__
-from perigee.cli import corpus
+from perigee.cli import corpus, generate, show, training
 from perigee.cli.console import ConsoleObserver
 from perigee.errors import PerigeeError
 
@@ -64,14 +64,21 @@ def windows(config: Config = None, fresh: Fresh = False) -> None:
     """Cut the documents of every split into windows of word ids."""
     from perigee import stages
     from perigee.config import load_settings
+    from perigee.corpus.documents import SPLITS
 
     settings = load_settings(config)
     with ConsoleObserver() as observer:
-        for split in stages.SPLITS:
+        for split in SPLITS:
             built = stages.build_windows(settings, split, observer, fresh=fresh)
             state = "unchanged" if built.reused else "written"
             count = built.manifest.counts["windows"]
             print(f"{settings.windows_path(split)}: {state}, {count:,} windows")
+
+
+app.command()(training.train)
+app.command()(training.evaluate)
+app.command()(generate.generate)
+app.command()(show.show)
 
 
 def main() -> None:
@@ -81,6 +88,10 @@ def main() -> None:
     except PerigeeError as error:
         print(f"perigee: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
+    except OSError as error:
+        place = "" if error.filename is None else f"{error.filename}: "
+        print(f"perigee: {place}{error.strerror or error}", file=sys.stderr)
+        sys.exit(PerigeeError.exit_status)
     except KeyboardInterrupt:
         print("perigee: interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
