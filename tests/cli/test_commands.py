@@ -88,4 +88,4 @@ def test_training_without_documents_says_what_to_run_first(tmp_path: Path) -> No
     (tmp_path / "mine.toml").write_text("")
     line = one_line(run("train", "mine.toml", cwd=tmp_path))
     assert "unified.train" in line
-    assert list(tmp_path.glob("artifacts/**/*vocab*")) == []
+    assert list(tmp_path.glob("artifacts/**/perigee_vocab*")) == []
