@@ -139,7 +139,7 @@ def build_embedded(
                 code_version=CODE_VERSION,
                 settings=settings,
                 inputs=inputs,
-                files=[record_file(file, directory) for file in files],
+                files=tuple(record_file(file, directory) for file in files),
                 counts=_counts(splits),
                 dropped=dropped,
             )
