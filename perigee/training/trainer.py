@@ -253,13 +253,18 @@ def _names(epochs: list[int]) -> str:
 def _report(settings: Settings, epoch: int, manifest: Manifest, reused: bool) -> EpochReport:
     path = settings.checkpoint_path(epoch)
     state = read_state(path)
-    return EpochReport(
-        epoch=epoch,
-        checkpoint=path,
-        manifest=manifest,
-        train_loss=float(state["train_loss"]),
-        validation=dict(state["validation"]),
-        tokens_per_second=float(manifest.counts.get("tokens_per_second", 0.0)),
-        seconds=float(manifest.counts.get("seconds", 0.0)),
-        reused=reused,
-    )
+    try:
+        return EpochReport(
+            epoch=epoch,
+            checkpoint=path,
+            manifest=manifest,
+            train_loss=float(state["train_loss"]),
+            validation=dict(state["validation"]),
+            tokens_per_second=float(manifest.counts["tokens_per_second"]),
+            seconds=float(manifest.counts["seconds"]),
+            reused=reused,
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        raise CheckpointError(
+            f"does not hold the results of an epoch ({error!r})", place=path
+        ) from None
