@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from perigee.corpus.cleaning import clean, clean_label
 from perigee.corpus.duplicates import SeenTexts
 from perigee.errors import ArtifactError
-from perigee.files import atomic_file
+from perigee.files import atomic_file, exclusive_lock, remove_partials
 from perigee.manifest import (
     Built,
     FileRecord,
@@ -55,6 +55,7 @@ INDEX_SCHEMA = pa.schema(
     ]
 )
 _INDEX_ROWS = 4096
+_FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
 _WRITE_BUFFER = 1 << 20
 
 
@@ -214,6 +215,25 @@ def open_split(raw: Path) -> Iterator[SplitWriter]:
 
 
 @contextmanager
+def output_lock(path: Path, what: str) -> Iterator[None]:
+    """Hold the lock ``path`` on an output, whose directory is made, and cleared of leftovers.
+
+    Raises
+    ------
+    ArtifactError
+        If the directory cannot be written.
+    BusyError
+        If another process holds the lock.
+    """
+    with storage_errors(path.parent):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.touch()
+    with exclusive_lock(path, what=what):
+        remove_partials(path.parent)
+        yield
+
+
+@contextmanager
 def storage_errors(place: Path) -> Iterator[None]:
     """Turn a full or forbidden disk into one line.
 
@@ -226,7 +246,7 @@ def storage_errors(place: Path) -> Iterator[None]:
         yield
     except OSError as error:
         full = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
-        if error.errno not in (*full, errno.EROFS, errno.EACCES, errno.EPERM):
+        if error.errno not in (*full, *_FORBIDDEN):
             raise
         remedy = "free some space" if error.errno in full else "choose another directory"
         raise ArtifactError(

@@ -167,12 +167,13 @@ class HttpStream:
                 self._wait(_reason(error))
         known = self._identity
         version = known.version()
+        details: dict[str, Any] = {"url": self._place, "etag": known.etag, "bytes": known.length}
         if version is None:
             self._observer.say(
                 f"{self._place}: neither ETag nor date: a change of it cannot be seen", "warning"
             )
             version = f"unversioned {self._place} length {known.length}"
-        details: dict[str, Any] = {"url": self._place, "etag": known.etag, "bytes": known.length}
+            details["versioned"] = False
         name = unquote(urlsplit(self._url).path).rpartition("/")[2] or "archive"
         return Input(name, version, details=details)
 

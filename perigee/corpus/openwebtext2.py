@@ -25,6 +25,7 @@ from perigee.corpus.documents import (
     Plan,
     SplitWriter,
     open_split,
+    output_lock,
     report_shortfall,
     reuse,
 )
@@ -32,7 +33,6 @@ from perigee.corpus.download import Patience
 from perigee.corpus.duplicates import SeenTexts
 from perigee.corpus.members import ContentLimits, Lost, read_documents
 from perigee.errors import SettingsError
-from perigee.files import exclusive_lock, remove_partials
 from perigee.manifest import Built, Input
 from perigee.observer import SILENT, Observer
 
@@ -92,17 +92,20 @@ def build_openwebtext2(
     directory, content = Path(directory), content or ContentLimits()
     _check(limits)
     lock = directory / ".openwebtext2.lock"
-    with exclusive_lock(lock, what=f"the OpenWebText2 corpus in {directory}"):
-        remove_partials(directory)
-        with open_bytes(str(source), patience=patience, observer=observer) as stream:
-            archive = stream.identify()
-            plans = {s: _plan(directory, s, limits, content, archive) for s in SPLITS}
-            reused = {} if fresh else reuse(plans, observer)
-            if len(reused) == len(SPLITS):
-                return reused
-            lost = Lost()
-            documents = read_documents(stream, str(source), lost, content, observer)
-            return _build(plans, limits, documents, lost, stream, observer)
+    with (
+        output_lock(lock, f"the OpenWebText2 corpus in {directory}"),
+        open_bytes(str(source), patience=patience, observer=observer) as stream,
+    ):
+        archive = stream.identify()
+        plans = {s: _plan(directory, s, limits, content, archive) for s in SPLITS}
+        # Without a version there is no telling whether it is still the same archive.
+        again = fresh or not archive.details.get("versioned", True)
+        reused = {} if again else reuse(plans, observer)
+        if len(reused) == len(SPLITS):
+            return reused
+        lost = Lost()
+        documents = read_documents(stream, str(source), lost, content, observer)
+        return _build(plans, limits, documents, lost, stream, observer)
 
 
 def _check(limits: Limits) -> None:
@@ -143,18 +146,18 @@ def _build(
     stream: ByteStream,
     observer: Observer,
 ) -> dict[str, Built]:
-    last = SPLITS[0]
+    last, losers = SPLITS[0], _losers(limits)
     with ExitStack() as stack:
         writers = {s: stack.enter_context(open_split(plan.raw)) for s, plan in plans.items()}
         for split, document in assign(_unique(documents, lost), limits):
             writer = writers[split]
             writer.add(document)
-            writer.dropped.update(lost.take())
+            writers[losers[split]].dropped.update(lost.take())
             if writer.documents % _PROGRESS == 0 or writer.documents == limits.of(split):
                 total = limits.of(split) or None
                 observer.progress(plans[split].artifact, writer.documents, total, "documents")
             last = split
-        writers[last].dropped.update(lost.take())
+        writers[losers[last]].dropped.update(lost.take())
     return {
         split: _commit(plan, writers[split], limits.of(split), lost, stream, observer)
         for split, plan in plans.items()
@@ -187,13 +190,26 @@ def _unique(documents: Iterator[Document], lost: Lost) -> Iterator[Document]:
             yield document
 
 
+def _losers(limits: Limits) -> dict[str, str]:
+    """The split in whose manifest a loss is counted, by the split of the next document."""
+    openended = _openended(limits)
+    if openended is None:
+        return {split: split for split in SPLITS}
+    first = SPLITS.index(openended)
+    return {split: SPLITS[min(number, first)] for number, split in enumerate(SPLITS)}
+
+
+def _openended(limits: Limits) -> str | None:
+    return next((split for split in SPLITS if limits.of(split) == 0), None)
+
+
 def assign(documents: Iterator[Document], limits: Limits) -> Iterator[tuple[str, Document]]:
     """Documents with their splits; no document is drawn beyond the last one that is given out.
 
     Documents behind an unlimited split are held back in memory, as many as the later splits ask
     for.
     """
-    openended = next((split for split in SPLITS if limits.of(split) == 0), None)
+    openended = _openended(limits)
     head = SPLITS[: SPLITS.index(openended)] if openended else SPLITS
     for split in head:
         for document in islice(documents, limits.of(split)):

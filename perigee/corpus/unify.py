@@ -26,13 +26,13 @@ from perigee.corpus.documents import (
     RawPaths,
     SplitWriter,
     open_split,
+    output_lock,
     raw_paths,
     read_digests,
     reuse,
 )
 from perigee.corpus.duplicates import SeenTexts
 from perigee.errors import ArtifactError, SourceError
-from perigee.files import exclusive_lock, remove_partials
 from perigee.manifest import Built, Input, Manifest, read_manifest, verify_files
 from perigee.observer import SILENT, Observer
 
@@ -74,10 +74,7 @@ def build_unified(
     raws = {split: directory / f"unified.{split}.raw" for split in SPLITS}
     raws |= {split: Path(path) for split, path in (outputs or {}).items()}
     lock = raws["train"].parent / f".{raws['train'].name}.lock"
-    with exclusive_lock(lock, what=f"the unified corpus {raws['train']}"):
-        for parent in {raw.parent for raw in raws.values()}:
-            if parent.is_dir():
-                remove_partials(parent)
+    with output_lock(lock, f"the unified corpus {raws['train']}"):
         seen = SeenTexts()
         built = {}
         for split in PRECEDENCE:
