@@ -155,7 +155,7 @@ def chi_squared_limit(freedom: int, sigmas: float = 3.7) -> float:
     return freedom * (1 - 2 / (9 * freedom) + sigmas * (2 / (9 * freedom)) ** 0.5) ** 3
 
 
-SMALL_WORDS = (*["moon", "earth", "orbit", "perigee", "apogee", "tide", "the", "of", "and", "near", "far", ",", "."], "gallia")
+SMALL_WORDS = ("moon", "earth", "orbit", "tide", "the", "of", "and", "near", ",", ".", "gallia")
 
 
 def small_settings(root: Path, **generation: object) -> Settings:

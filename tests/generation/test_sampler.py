@@ -79,9 +79,9 @@ def test_many_steps_reach_the_source(sampler: str) -> None:
     source = random_source(range(FIRST, SIZE), 2, seed=3)
     request = Request(
         "",
-        64,
+        40,
         length=2,
-        batch=1200,
+        batch=900,
         sampler=sampler,
         can_end=False,
         remasking=Remasking("cap", 0.05),
