@@ -1,49 +1,59 @@
-"""Whether a checkpoint holds what its manifest says, in finite numbers."""
+"""Whether a checkpoint is whole and better than the one before."""
 
 from pathlib import Path
 
 import dagster as dg
 
+from assets.findings import Finding
 from assets.names import checkpoint_key
 from perigee.errors import PerigeeError
+from perigee.files import read_json
 
 VERIFIED = "verified_and_finite"
+FALLING = "bound_below_previous"
 
 
 def checkpoint_check_specs(epochs: int) -> list[dg.AssetCheckSpec]:
     """The checks that training makes of each epoch as soon as it is on disk."""
-    return [
+    verified = [
         dg.AssetCheckSpec(
             VERIFIED,
             asset=checkpoint_key(epoch),
             blocking=True,
-            description="The files hold what the manifest says; every weight is finite.",
+            description=verified_and_finite.__doc__,
         )
         for epoch in range(1, epochs + 1)
     ]
+    falling = [
+        dg.AssetCheckSpec(FALLING, asset=checkpoint_key(epoch), description=bound_falling.__doc__)
+        for epoch in range(2, epochs + 1)
+    ]
+    return verified + falling
 
 
-def checkpoint_verified(key: dg.AssetKey, directory: Path) -> dg.AssetCheckResult:
-    """Read the checkpoint back from disk."""
+def verified_and_finite(directory: Path) -> Finding:
+    """The files hold what the manifest says, and every number in them is finite."""
     import numpy as np
     from safetensors.numpy import load_file
 
     from perigee.training.checkpoint import verify_checkpoint
 
     numbers = 0
-    problem = ""
     try:
         manifest = verify_checkpoint(directory)
-        for file in (f.path for f in manifest.files if f.path.endswith(".safetensors")):
-            for name, tensor in load_file(directory / file).items():
-                numbers += tensor.size
-                if not np.isfinite(tensor).all():
-                    problem = problem or f"{file}: {name} is not finite"
     except PerigeeError as error:
-        problem = str(error)
-    return dg.AssetCheckResult(
-        asset_key=key,
-        check_name=VERIFIED,
-        passed=not problem,
-        metadata={"numbers": numbers, "problem": problem or "none"},
-    )
+        return Finding(str(error))
+    for file in (f.path for f in manifest.files if f.path.endswith(".safetensors")):
+        for name, tensor in load_file(directory / file).items():
+            if not np.isfinite(tensor).all():
+                return Finding(f"{directory / file}: {name} is not finite")
+            numbers += tensor.size
+    return Finding(metadata={"numbers": numbers})
+
+
+def bound_falling(bound: float, before: Path) -> Finding:
+    """The validation bound is below that of the epoch before."""
+    previous = read_json(before / "state.json")["validation"]["nats_per_word"]
+    shown = {"bound (nats a word)": bound, "epoch before": previous}
+    problem = "" if bound < previous else f"{bound:.4f} nats a word, {previous:.4f} before"
+    return Finding(problem, shown, warn=True)

@@ -4,6 +4,7 @@ from collections.abc import Iterator, Mapping
 
 import dagster as dg
 
+from assets import code_versions
 from assets.names import (
     CORPUS,
     DATA_OWNERS,
@@ -20,12 +21,15 @@ from perigee.manifest import Built
 from perigee.settings import Settings
 
 
-def _specs(corpus: str, what: str, deps: Mapping[str, list[dg.AssetKey]]) -> list[dg.AssetSpec]:
+def _specs(
+    corpus: str, what: str, code_version: str, deps: Mapping[str, list[dg.AssetKey]]
+) -> list[dg.AssetSpec]:
     return [
         dg.AssetSpec(
             raw_key(corpus, split),
             deps=deps[split],
             group_name=CORPUS,
+            code_version=code_version,
             kinds={"duckdb", "parquet"} if corpus == "pg19" else {"text", "parquet"},
             owners=DATA_OWNERS,
             description=(
@@ -54,7 +58,9 @@ def _results(
 @dg.multi_asset(
     name="pg19_raw",
     can_subset=True,
-    specs=_specs("pg19", "Books of PG-19", {split: [PG19_SHARDS] for split in SPLITS}),
+    specs=_specs(
+        "pg19", "Books of PG-19", code_versions.PG19, {split: [PG19_SHARDS] for split in SPLITS}
+    ),
 )
 def pg19_raw(
     context: dg.AssetExecutionContext, settings_file: SettingsFile
@@ -71,6 +77,7 @@ def pg19_raw(
     specs=_specs(
         "openwebtext2",
         "Web pages of OpenWebText2",
+        code_versions.OPENWEBTEXT2,
         {split: [OPENWEBTEXT2_ARCHIVE] for split in SPLITS},
     ),
 )
@@ -91,6 +98,7 @@ def openwebtext2_raw(
     specs=_specs(
         "unified",
         "Books and web pages alternating, 50/50, without exact duplicates",
+        code_versions.UNIFY,
         {split: [raw_key("pg19", split), raw_key("openwebtext2", split)] for split in SPLITS},
     ),
 )

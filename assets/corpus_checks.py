@@ -112,7 +112,7 @@ def corpus_checks(
         settings = settings_file.read()
         for key in sorted(context.selected_asset_check_keys):
             corpus, split, _ = key.asset_key.to_user_string().split(".")
-            yield _finding(settings, corpus, split, key.name).result(key)
+            yield _finding(settings, corpus, split, key.name).result(key, context)
 
 
 def _finding(settings: Settings, corpus: str, split: str, check: str) -> Finding:

@@ -18,8 +18,15 @@ class Finding:
     warn: bool = False
     """Whether the problem leaves the artifact usable."""
 
-    def result(self, key: dg.AssetCheckKey) -> dg.AssetCheckResult:
-        """The same for Dagster."""
+    def result(
+        self,
+        key: dg.AssetCheckKey,
+        context: dg.AssetExecutionContext | dg.AssetCheckExecutionContext,
+    ) -> dg.AssetCheckResult:
+        """The same for Dagster, and a line in the log if something is wrong."""
+        if self.problem:
+            name = f"{key.asset_key.to_user_string()}: check {key.name}"
+            context.log.warning(f"{name}: {self.problem}")
         severity = dg.AssetCheckSeverity.WARN if self.warn else dg.AssetCheckSeverity.ERROR
         return dg.AssetCheckResult(
             asset_key=key.asset_key,

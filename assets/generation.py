@@ -4,6 +4,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from assets import code_versions
 from assets.curves import as_markdown
 from assets.device import device_lease
 from assets.names import (
@@ -30,6 +31,7 @@ def build_evaluation(epochs: int) -> dg.AssetsDefinition:
         key=EVALUATION,
         deps=[checkpoint_key(epochs), windows_key("test")],
         group_name=GENERATION,
+        code_version=code_versions.EVALUATION,
         kinds={"pytorch", "json"},
         owners=MODEL_OWNERS,
         pool=DEVICE_POOL,
@@ -62,6 +64,7 @@ def build_samples(epochs: int) -> dg.AssetsDefinition:
         key=SAMPLES,
         deps=[checkpoint_key(epochs)],
         group_name=GENERATION,
+        code_version=code_versions.SAMPLES,
         kinds={"pytorch", "text"},
         owners=MODEL_OWNERS,
         pool=DEVICE_POOL,

@@ -1,6 +1,6 @@
 """What the UI shows of an artifact: taken from its manifest."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,10 @@ INDEX_COLUMNS = dg.TableSchema(
 
 
 def materialized(
-    key: dg.AssetKey, built: Built, shown: Mapping[str, Any] | None = None
+    key: dg.AssetKey,
+    built: Built,
+    shown: Mapping[str, Any] | None = None,
+    checks: Sequence[dg.AssetCheckResult] = (),
 ) -> dg.MaterializeResult:
     """Report an artifact: its version as data version, its manifest as metadata.
 
@@ -47,6 +50,7 @@ def materialized(
             **(shown or {}),
         },
         tags={"perigee/reused": str(built.reused).lower()},
+        check_results=checks,
     )
 
 

@@ -5,6 +5,7 @@ from pathlib import Path
 
 import dagster as dg
 
+from assets import code_versions
 from assets.names import DATA_OWNERS, TOKENS, VOCABULARY, raw_key, windows_key
 from assets.results import materialized
 from assets.settings_file import SettingsFile
@@ -28,6 +29,7 @@ PREVIEW_WORDS = 40
     key=VOCABULARY,
     deps=[raw_key("unified", "train")],
     group_name=TOKENS,
+    code_version=code_versions.VOCABULARY,
     kinds={"json"},
     owners=DATA_OWNERS,
     description=(
@@ -54,6 +56,7 @@ def vocabulary(
             windows_key(split),
             deps=[raw_key("unified", split), VOCABULARY],
             group_name=TOKENS,
+            code_version=code_versions.WINDOWS,
             kinds={"arrow"},
             owners=DATA_OWNERS,
             description=(

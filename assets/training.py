@@ -2,13 +2,21 @@
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 
-from assets.checkpoint_checks import checkpoint_check_specs, checkpoint_verified
+from assets import code_versions
+from assets.checkpoint_checks import (
+    FALLING,
+    VERIFIED,
+    bound_falling,
+    checkpoint_check_specs,
+    verified_and_finite,
+)
 from assets.curves import training_curve
 from assets.device import device_lease
+from assets.findings import Finding
 from assets.names import (
     DEVICE_POOL,
     MODEL_OWNERS,
@@ -45,6 +53,7 @@ def checkpoint_specs(epochs: int) -> list[dg.AssetSpec]:
             checkpoint_key(epoch),
             deps=data + ([checkpoint_key(epoch - 1)] if epoch > 1 else []),
             group_name=TRAINING,
+            code_version=code_versions.CHECKPOINT,
             kinds={"pytorch", "safetensors"},
             owners=MODEL_OWNERS,
             description=(
@@ -56,25 +65,32 @@ def checkpoint_specs(epochs: int) -> list[dg.AssetSpec]:
     ]
 
 
-def epoch_result(
-    settings: Settings, report: "EpochReport", verified: dg.AssetCheckResult
-) -> dg.MaterializeResult:
-    """An epoch's asset: its bound, its speed, the loss so far."""
+def epoch_metadata(settings: Settings, report: "EpochReport") -> dict[str, Any]:
+    """What the UI shows of an epoch: its bound, its speed, the loss so far."""
     from perigee.training.log import read_log
 
-    built = Built(report.checkpoint / "manifest.json", report.manifest, report.reused)
-    curve = training_curve(read_log(Path(settings.training.log_path)), report.epoch)
-    shown = {
+    return {
         "epoch": report.epoch,
         "training loss (nats a word)": report.train_loss,
+        "validation bound (nats a word)": report.validation["nats_per_word"],
         "validation": dg.MetadataValue.json(dict(report.validation)),
         "words a second": report.tokens_per_second,
         "seconds": report.seconds,
-        "loss so far": curve,
+        "loss so far": training_curve(read_log(Path(settings.training.log_path)), report.epoch),
         "checkpoint": dg.MetadataValue.path(report.checkpoint.absolute()),
     }
-    result = materialized(checkpoint_key(report.epoch), built, shown)
-    return result._replace(check_results=[verified])
+
+
+def epoch_findings(
+    settings: Settings, report: "EpochReport"
+) -> Iterator[tuple[dg.AssetCheckKey, Finding]]:
+    """The checks of an epoch."""
+    key = checkpoint_key(report.epoch)
+    yield dg.AssetCheckKey(key, VERIFIED), verified_and_finite(report.checkpoint)
+    if report.epoch > 1:
+        before = settings.checkpoint_path(report.epoch - 1)
+        bound = report.validation["nats_per_word"]
+        yield dg.AssetCheckKey(key, FALLING), bound_falling(bound, before)
 
 
 def build_training(epochs: int) -> dg.AssetsDefinition:
@@ -106,9 +122,17 @@ def build_training(epochs: int) -> dg.AssetsDefinition:
             for report in train_epochs(
                 settings, epochs=selected, on_change=on_change, observer=observer
             ):
-                verified = checkpoint_verified(checkpoint_key(report.epoch), report.checkpoint)
-                yield epoch_result(settings, report, verified)
-                if not verified.passed:
-                    raise CheckpointError(str(verified.metadata["problem"].value))
+                key = checkpoint_key(report.epoch)
+                path = report.checkpoint / "manifest.json"
+                built = Built(path, report.manifest, report.reused)
+                findings = dict(epoch_findings(settings, report))
+                checks = [
+                    finding.result(check, context)
+                    for check, finding in findings.items()
+                    if check in context.selected_asset_check_keys
+                ]
+                yield materialized(key, built, epoch_metadata(settings, report), checks)
+                if problem := findings[dg.AssetCheckKey(key, VERIFIED)].problem:
+                    raise CheckpointError(problem)
 
     return train
