@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
 import torch
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Complex, Float
 from torch import Tensor, nn
+from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad, scaled_dot_product_attention
 
 from perigee.model.shape import DenoiserShape
@@ -16,11 +21,81 @@ QUERY_BLOCK = 64
 """Queries that share one stretch of keys."""
 
 
-class LogWindowAttention(nn.Module):
-    """Banded multi-head attention with rotary positions, O(L r) in time and memory.
+@dataclass(frozen=True)
+class Band:
+    """Which words see which, worked out once for all layers.
 
-    A window of n words (padding not counted) has the radius ``shape.radius(n)``.
+    The queries are cut into blocks; the queries of a block share one stretch of
+    ``block + 2 * reach`` keys, so scores take O(L (block + reach)).
     """
+
+    length: int
+    """Words, L."""
+    block: int
+    """Queries of a block."""
+    count: int
+    """Blocks, N."""
+    reach: int
+    """Keys of a stretch before and after its block: the largest radius."""
+    bias: Float[Tensor, "BN 1 Q K"] | None
+    """0 where a query of a block sees a key of its stretch, -inf elsewhere; None: sees all."""
+    turn: Complex[Tensor, "L 1 1 P/2"]
+    """exp(i angle) of the rotary pairs at each position."""
+
+
+def make_band(
+    shape: DenoiserShape,
+    size: tuple[int, int],
+    is_padding: Bool[Tensor, "B L"] | None,
+    *,
+    device: torch.device,
+    dtype: torch.dtype,
+    block: int = QUERY_BLOCK,
+) -> Band:
+    """The band of a batch of ``size`` (B, L), for queries of ``dtype``.
+
+    A row of n words (padding not counted) has the radius ``shape.radius(n)``. Nothing sees padding
+    but itself, so that its scores are finite.
+    """
+    B, L = size
+    if is_padding is None:
+        radius = [shape.radius(L)]
+    else:
+        radius = [shape.radius(int(words)) for words in (~is_padding).sum(1).tolist()]
+    reach = min(max(radius), L - 1)
+    # Stretches overlap and are copied: up to 3/2 of one, a single block is no slower.
+    if 3 * (block + 2 * reach) >= 2 * L:
+        block, reach = L, 0
+    N = -(-L // block)
+    query = torch.arange(N * block, device=device).view(N, block)
+    key = query[:, :1] - reach + torch.arange(block + 2 * reach, device=device)
+    distance = (query[:, :, None] - key[:, None, :]).abs()
+    is_key = ((key >= 0) & (key < L))[None]
+    if is_padding is not None:
+        is_key = is_key & ~is_padding[:, key.clamp(0, L - 1)]
+    limit = torch.tensor(radius, device=device)[:, None, None, None]
+    visible = ((distance <= limit) & is_key[:, :, None, :]) | (distance == 0)
+    bias = None
+    if not bool(visible.all()):
+        hidden = torch.zeros((), dtype=dtype, device=device).masked_fill(~visible, -torch.inf)
+        bias = hidden.expand(B, -1, -1, -1).reshape(B * N, 1, block, -1)
+    return Band(L, block, N, reach, bias, rotary_turns(L, shape.head_dim, device, dtype))
+
+
+def rotary_turns(
+    length: int, head_dim: int, device: torch.device, dtype: torch.dtype
+) -> Complex[Tensor, "L 1 1 P/2"]:
+    """exp(i angle) of the rotary pairs at positions 0 ... length - 1."""
+    # In float64: a phase error must not grow with the position.
+    pair = torch.arange(head_dim // 2, dtype=torch.float64, device=device)
+    wave_number = ROTARY_BASE ** (-2.0 * pair / head_dim)
+    angle = torch.arange(length, dtype=torch.float64, device=device)[:, None] * wave_number
+    turn = torch.polar(torch.ones_like(angle), angle)[:, None, None]
+    return turn.to(torch.complex128 if dtype == torch.float64 else torch.complex64)
+
+
+class LogWindowAttention(nn.Module):
+    """Banded multi-head attention with rotary positions, O(L r) in time and memory."""
 
     def __init__(self, shape: DenoiserShape) -> None:
         super().__init__()
@@ -28,103 +103,77 @@ class LogWindowAttention(nn.Module):
         self.project = nn.Linear(shape.model_dim, 3 * shape.inner_dim, bias=False)
         self.merge = nn.Linear(shape.inner_dim, shape.model_dim, bias=False)
 
-    def forward(
-        self, x: Float[Tensor, "B L D"], is_padding: Bool[Tensor, "B L"] | None = None
-    ) -> Float[Tensor, "B L D"]:
-        """Attend within the radius; nothing attends to padding."""
+    def forward(self, x: Float[Tensor, "B L D"], band: Band) -> Float[Tensor, "B L D"]:
+        """Attend within the band."""
         H, P = self.shape.num_heads, self.shape.head_dim
-        queries, keys, values = self.project(x).view(*x.shape[:2], 3, H, P).unbind(2)
-        radius = radii(self.shape, x, is_padding)
-        cosine, sine = rotary_table(x.shape[1], P, x.device)
-        y = banded_attention(
-            rotate(queries, cosine, sine), rotate(keys, cosine, sine), values, radius, is_padding
-        )
-        out: Tensor = self.merge(y.flatten(-2))
+        projected = self.project(x)
+        values = projected[..., 2 * H * P :].view(*x.shape[:2], H, P)
+        turned = rotate(projected[..., : 2 * H * P].view(*x.shape[:2], 2, H, P), band.turn)
+        y = banded_attention(turned[:, :, 0], turned[:, :, 1], values, band)
+        out: Tensor = self.merge(y.reshape(*x.shape[:2], H * P))
         return out
 
 
-def radii(
-    shape: DenoiserShape, x: Float[Tensor, "B L D"], is_padding: Bool[Tensor, "B L"] | None
-) -> list[int]:
-    """Attention radius of each row of the batch, by its number of words without padding."""
-    if is_padding is None:
-        return [shape.radius(x.shape[1])] * x.shape[0]
-    return [shape.radius(int(words)) for words in (~is_padding).sum(1).tolist()]
-
-
-def rotary_table(
-    length: int, head_dim: int, device: torch.device
-) -> tuple[Float[Tensor, "L P/2"], Float[Tensor, "L P/2"]]:
-    """Cosine and sine of the rotary angles of positions 0 ... length - 1."""
-    # In float64: a phase error must not grow with the position.
-    pair = torch.arange(head_dim // 2, dtype=torch.float64, device=device)
-    wave_number = ROTARY_BASE ** (-2.0 * pair / head_dim)
-    angle = torch.arange(length, dtype=torch.float64, device=device)[:, None] * wave_number
-    return angle.cos(), angle.sin()
-
-
 def rotate(
-    x: Float[Tensor, "B L H P"], cosine: Float[Tensor, "L P/2"], sine: Float[Tensor, "L P/2"]
-) -> Float[Tensor, "B L H P"]:
-    """Turn the pairs (i, i + P/2) of channels by their positions' angles."""
-    first, second = x.chunk(2, -1)
-    cosine, sine = cosine[:, None].to(x.dtype), sine[:, None].to(x.dtype)
-    return torch.cat((first * cosine - second * sine, first * sine + second * cosine), -1)
+    x: Float[Tensor, "B L R H P"], turn: Complex[Tensor, "L 1 1 P/2"]
+) -> Float[Tensor, "B L R H P"]:
+    """Turn the pairs (2i, 2i + 1) of channels by their positions' angles."""
+    pairs = x.to(turn.real.dtype).view(*x.shape[:-1], -1, 2)
+    return torch.view_as_real(torch.view_as_complex(pairs) * turn).flatten(-2).to(x.dtype)
 
 
 def banded_attention(
     queries: Float[Tensor, "B L H P"],
     keys: Float[Tensor, "B L H P"],
     values: Float[Tensor, "B L H P"],
-    radius: list[int],
-    is_padding: Bool[Tensor, "B L"] | None = None,
-    block: int = QUERY_BLOCK,
+    band: Band,
 ) -> Float[Tensor, "B L H P"]:
-    """Attention of each position to those at most ``radius`` (one for each row) away.
-
-    The queries are cut into blocks; a block sees one stretch of ``block + 2 * reach`` keys, so
-    scores take O(L (block + reach)). Padding as a query sees itself only, and is finite.
-    """
-    B, L = queries.shape[:2]
-    reach = min(max(radius), L - 1)
-    # A stretch that would hold nearly every key is one block.
-    block = L if max(2 * block, reach + block) >= L else block
-    reach = 0 if block == L else reach
-    N = -(-L // block)
-    tail = N * block - L
-    queries = pad(queries, (0, 0, 0, 0, 0, tail)).reshape(B * N, block, *queries.shape[2:])
-    keys, values = (
-        pad(x, (0, 0, 0, 0, reach, reach + tail))
-        .unfold(1, block + 2 * reach, block)
-        .movedim(-1, 2)
-        .flatten(0, 1)
-        for x in (keys, values)
-    )
-    visible = _visible(L, N, block, reach, radius, is_padding, queries.device)
+    """Attention of each position to those that ``band`` lets it see."""
+    B, L, H, P = queries.shape
+    blocks, stretches = queries, (keys, values)
+    if band.count > 1:
+        tail = band.count * band.block - L
+        blocks = pad(queries, (0, 0, 0, 0, 0, tail)) if tail else queries
+        blocks = blocks.reshape(B * band.count, band.block, H, P)
+        cut: Callable[..., Tensor] = _Stretches.apply
+        stretches = (cut(keys, band), cut(values, band))
     out = scaled_dot_product_attention(
-        queries.transpose(1, 2), keys.transpose(1, 2), values.transpose(1, 2), attn_mask=visible
+        blocks.transpose(1, 2),
+        stretches[0].transpose(1, 2),
+        stretches[1].transpose(1, 2),
+        attn_mask=band.bias,
     )
-    return out.transpose(1, 2).reshape(B, N * block, *queries.shape[2:])[:, :L]
+    out = out.transpose(1, 2).reshape(B, band.count * band.block, H, P)
+    return out if out.shape[1] == L else out[:, :L]
 
 
-def _visible(
-    L: int,
-    N: int,
-    block: int,
-    reach: int,
-    radius: list[int],
-    is_padding: Bool[Tensor, "B L"] | None,
-    device: torch.device,
-) -> Bool[Tensor, "BN 1 Q K"]:
-    """Which key of its stretch each query of a block sees."""
-    query: Int[Tensor, "N Q"] = torch.arange(N * block, device=device).view(N, block)
-    key: Int[Tensor, "N K"] = query[:, :1] - reach + torch.arange(block + 2 * reach, device=device)
-    distance = (query[:, :, None] - key[:, None, :]).abs()
-    limit = torch.tensor(radius, device=device)[:, None, None, None]
-    is_key = (key >= 0) & (key < L)
-    if is_padding is not None:
-        is_key = is_key & ~is_padding[:, key.clamp(0, L - 1)]
-    else:
-        is_key = is_key[None]
-    visible = (distance <= limit) & is_key[:, :, None, :]
-    return (visible | (distance == 0)).flatten(0, 1)[:, None]
+class _Stretches(torch.autograd.Function):
+    """The overlapping stretches of keys of all blocks, (B N) x K; zeros beyond the ends.
+
+    Its gradient is a sum of as many shifted slices as blocks fit into a stretch: several times
+    faster on a CPU than that of ``Tensor.unfold``, which scatters.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, x: Float[Tensor, "B L H P"], band: Band) -> Float[Tensor, "BN K H P"]:
+        ctx.band = band
+        tail = band.count * band.block - band.length
+        padded = pad(x, (0, 0, 0, 0, band.reach, band.reach + tail))
+        windows = padded.unfold(1, band.block + 2 * band.reach, band.block).movedim(-1, 2)
+        return windows.flatten(0, 1)
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, grad: Float[Tensor, "BN K H P"]) -> tuple[Tensor, None]:
+        band: Band = ctx.band
+        N, Q, R = band.count, band.block, band.reach
+        grad = grad.view(-1, N, *grad.shape[1:])
+        total = grad.new_zeros(grad.shape[0], N * Q + 2 * R, *grad.shape[3:])
+        for start in range(0, Q + 2 * R, Q):
+            part = grad[:, :, start : start + Q]
+            width = part.shape[2]
+            size = (part.shape[0], N, width, *part.shape[3:])
+            word = total.stride(1)
+            stride = (total.stride(0), Q * word, word, *total.stride()[2:])
+            total.as_strided(size, stride, total.storage_offset() + start * word).add_(part)
+        return total[:, R : R + band.length], None

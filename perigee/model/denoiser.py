@@ -10,7 +10,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
 from torch.nn.functional import embedding, linear, rms_norm
 
-from perigee.model.attention import LogWindowAttention
+from perigee.model.attention import Band, LogWindowAttention, make_band
 from perigee.model.feedforward import FeedForward
 from perigee.model.initial import initialise
 from perigee.model.mixer import OscillatorMixer
@@ -60,12 +60,12 @@ class Block(nn.Module):
         self.feedforward = FeedForward(shape)
 
     def forward(
-        self, x: Float[Tensor, "B L D"], is_padding: Bool[Tensor, "B L"] | None
+        self, x: Float[Tensor, "B L D"], band: Band, is_padding: Bool[Tensor, "B L"] | None
     ) -> Float[Tensor, "B L D"]:
         """Add every branch to the residual stream."""
         for mixer in self.mixers:
             x = x + mixer(x, is_padding)
-        x = x + self.attention(self.attention_norm(x), is_padding)
+        x = x + self.attention(self.attention_norm(x), band)
         out: Tensor = x + self.feedforward(self.feedforward_norm(x))
         return out
 
@@ -124,8 +124,10 @@ class Denoiser(nn.Module):
         x = x * math.sqrt(self.shape.model_dim)
         if torch.is_autocast_enabled(x.device.type):
             x = x.to(torch.get_autocast_dtype(x.device.type))
+        B, L = token_ids.shape
+        band = make_band(self.shape, (B, L), is_padding, device=x.device, dtype=x.dtype)
         for block in self.blocks:
-            x = block(x, is_padding)
+            x = block(x, band, is_padding)
         out: Tensor = self.norm(x)
         return out
 
