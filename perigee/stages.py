@@ -26,12 +26,10 @@ class Sources:
     """URL or path of the OpenWebText2 archive."""
     embedded: tuple[str, ...]
     """Which of the two are the embedded sample, because no other was named."""
-
-
-def limits(settings: Settings) -> Limits:
-    """Documents to take from each source, by split."""
-    data = settings.data
-    return Limits(data.train_limit, data.valid_limit, data.test_limit)
+    pg19_limits: Limits
+    """Books to take: as the settings say, but no more than an embedded sample holds."""
+    openwebtext2_limits: Limits
+    """Pages to take; likewise."""
 
 
 def sources(settings: Settings, observer: Observer = SILENT, *, fresh: bool = False) -> Sources:
@@ -39,21 +37,27 @@ def sources(settings: Settings, observer: Observer = SILENT, *, fresh: bool = Fa
     data = settings.data
     named = {"pg19": data.pg19_root, "openwebtext2": data.openwebtext2}
     missing = tuple(name for name, place in named.items() if not place)
+    asked = Limits(data.train_limit, data.valid_limit, data.test_limit)
     if not missing:
-        return Sources(Path(data.pg19_root), data.openwebtext2, ())
+        return Sources(Path(data.pg19_root), data.openwebtext2, (), asked, asked)
     from perigee.corpus.embedded import build_embedded
 
     if len(missing) == 1:
         observer.say(f"no source named for {missing[0]}: its embedded sample is used", "warning")
     embedded = build_embedded(
         embedded_directory(settings),
-        limits(settings),
+        asked,
         words=data.embedded_words,
         observer=observer,
         fresh=fresh,
     )
-    root = Path(data.pg19_root) if data.pg19_root else embedded.pg19_root
-    return Sources(root, data.openwebtext2 or str(embedded.archive), missing)
+    return Sources(
+        pg19_root=Path(data.pg19_root) if data.pg19_root else embedded.pg19_root,
+        openwebtext2=data.openwebtext2 or str(embedded.archive),
+        embedded=missing,
+        pg19_limits=asked if data.pg19_root else embedded.limits,
+        openwebtext2_limits=asked if data.openwebtext2 else embedded.limits,
+    )
 
 
 def embedded_directory(settings: Settings) -> Path:
@@ -67,10 +71,11 @@ def build_pg19(
     """PG-19 shards to ``pg19.{train,valid,test}.raw``."""
     from perigee.corpus import pg19
 
+    source = sources(settings, observer)
     return pg19.build_pg19(
-        sources(settings, observer).pg19_root,
+        source.pg19_root,
         Path(settings.data.directory),
-        limits(settings),
+        source.pg19_limits,
         sampling=settings.data.sampling,
         seed=settings.training.seed,
         observer=observer,
@@ -84,10 +89,11 @@ def build_openwebtext2(
     """The OpenWebText2 archive to ``openwebtext2.{train,valid,test}.raw``."""
     from perigee.corpus import openwebtext2
 
+    source = sources(settings, observer)
     return openwebtext2.build_openwebtext2(
-        sources(settings, observer).openwebtext2,
+        source.openwebtext2,
         Path(settings.data.directory),
-        limits(settings),
+        source.openwebtext2_limits,
         observer=observer,
         fresh=fresh,
     )
