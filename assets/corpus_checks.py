@@ -118,7 +118,7 @@ def corpus_checks(
 def _finding(settings: Settings, corpus: str, split: str, check: str) -> Finding:
     raw = settings.raw_path(corpus, split)
     if check == COUNTS:
-        return counts_as_asked(raw, stages.limits(settings).of(split))
+        return counts_as_asked(raw, stages.limits(settings, corpus).of(split))
     if check == LINES:
         return one_document_a_line(raw)
     if check == BALANCE:

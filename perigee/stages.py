@@ -60,6 +60,12 @@ def sources(settings: Settings, observer: Observer = SILENT, *, fresh: bool = Fa
     )
 
 
+def limits(settings: Settings, corpus: str) -> Limits:
+    """Documents to take from the source of ``corpus`` (pg19, openwebtext2), by split."""
+    source = sources(settings)
+    return source.pg19_limits if corpus == "pg19" else source.openwebtext2_limits
+
+
 def embedded_directory(settings: Settings) -> Path:
     """Where the embedded sample's shards and archive are written."""
     return Path(settings.data.directory) / "embedded"
