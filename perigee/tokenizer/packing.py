@@ -14,7 +14,7 @@ from perigee.corpus.documents import raw_paths
 from perigee.errors import ArtifactError
 from perigee.observer import Observer
 from perigee.tokenizer.blocks import RawReader
-from perigee.tokenizer.pieces import PieceTable, expand
+from perigee.tokenizer.pieces import PieceTable
 from perigee.tokenizer.vocabulary_file import BOS, EOS, UNK
 
 UNKNOWN_SOURCE = "unknown"
@@ -48,7 +48,7 @@ def pack(
     ArtifactError
         If the documents are not what their manifest says, or their index does not fit them.
     """
-    table = PieceTable(lambda word: ids.get(word, UNK), line_end=(EOS, BOS))
+    table = PieceTable(_Known(ids), line_end=(EOS, BOS))
     sources, source_of = _read_sources(reader.raw)
     words, unknown = np.zeros((2, len(sources)), dtype=np.int64)
     done = documents = 0
@@ -57,7 +57,7 @@ def pack(
         np.array([0], dtype=np.int64).tofile(starts)
         done = 1
         for pieces in reader.pieces(task, observer):
-            block = expand(table.rows(pieces.distinct), pieces.indices).astype(np.uint16)
+            block = table.rows(pieces.distinct).expand(pieces.indices).astype(np.uint16)
             begins = np.flatnonzero(block == BOS)
             block.tofile(tokens)
             (begins + done).tofile(starts)
@@ -95,6 +95,13 @@ def pack(
         words=words,
         unknown=unknown,
     )
+
+
+class _Known(dict[str, int]):
+    """Words by their ids; every other word is [UNK]."""
+
+    def __missing__(self, word: str) -> int:
+        return UNK
 
 
 def _read_sources(raw: Path) -> tuple[tuple[str, ...], npt.NDArray[np.uint8] | None]:

@@ -26,7 +26,7 @@ from perigee.tokenizer.words import CODE_VERSION as WORDS_VERSION
 
 STAGE = "vocabulary"
 CODE_VERSION = f"1+{WORDS_VERSION}"
-_WORDS_IN_MEMORY = 2_000_000
+_WORDS_IN_MEMORY = 1_000_000
 """Different words counted in memory before their counts go to disk."""
 
 
@@ -128,6 +128,14 @@ def _count(
     return [word for word, _ in top], counts
 
 
+class _Appearing(dict[str, int]):
+    """Numbers words in the order in which they first appear."""
+
+    def __missing__(self, word: str) -> int:
+        number = self[word] = len(self)
+        return number
+
+
 @dataclass
 class WordCounter:
     """Counts words exactly in bounded memory: what does not fit goes to parquet files."""
@@ -137,19 +145,18 @@ class WordCounter:
     total: int = 0
     different: int = 0
     """Different words, known after :meth:`most_frequent`."""
-    _numbers: dict[str, int] = field(default_factory=dict)
+    _numbers: _Appearing = field(default_factory=_Appearing)
     _counts: npt.NDArray[np.int64] = field(default_factory=lambda: np.zeros(0, dtype=np.int64))
     _files: int = 0
 
     def __post_init__(self) -> None:
-        self._table = PieceTable(self._number)
+        self._table = PieceTable(self._numbers)
 
     def add(self, distinct: list[bytes], frequencies: npt.NDArray[np.int64]) -> None:
         """Count the words of pieces that occur ``frequencies`` times each."""
         rows = self._table.rows(distinct)
-        lengths = np.fromiter(map(len, rows), dtype=np.int64, count=len(rows))
-        numbers = np.fromiter((n for row in rows for n in row), dtype=np.int64)
-        weights = np.repeat(frequencies, lengths)
+        numbers = rows.expand(np.arange(len(distinct)))
+        weights = np.repeat(frequencies, rows.lengths)
         if len(self._counts) < len(self._numbers):
             grown = np.zeros(2 * len(self._numbers), dtype=np.int64)
             grown[: len(self._counts)] = self._counts
@@ -176,9 +183,6 @@ class WordCounter:
             ).fetchall()
         return [(str(word), int(count)) for word, count in rows]
 
-    def _number(self, word: str) -> int:
-        return self._numbers.setdefault(word, len(self._numbers))
-
     def _spill(self) -> None:
         counts = self._counts[: len(self._numbers)]
         table = pa.table(
@@ -186,16 +190,16 @@ class WordCounter:
         )
         pq.write_table(table, self.scratch / f"{self._files:05d}.parquet")
         self._files += 1
-        self._numbers = {}
+        self._numbers = _Appearing()
         self._counts = np.zeros(0, dtype=np.int64)
-        self._table = PieceTable(self._number)
+        self._table = PieceTable(self._numbers)
 
 
 @contextmanager
 def _database(directory: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     connection = duckdb.connect(str(directory / "counts.duckdb"))
     try:
-        connection.execute("SET memory_limit = '512MB'")
+        connection.execute("SET memory_limit = '256MB'")
         yield connection
     finally:
         connection.close()

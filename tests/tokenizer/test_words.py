@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from perigee.tokenizer.words import normalise, split_words
+from perigee.tokenizer.words import normalise, split_lines, split_words
 
 
 @pytest.mark.parametrize(
@@ -63,3 +63,21 @@ def test_against_the_plain_expression(text: str):
 def test_white_space_separates(one: str, other: str):
     for space in (" ", "\n"):
         assert split_words(one + space + other) == split_words(one) + split_words(other)
+
+
+LINES = st.lists(
+    st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\n")), max_size=9
+)
+LATIN = st.lists(st.text("aB1'’_ .é\xa0\x85\x1c\tİſ—“\u2009\u0301½ª", max_size=9), max_size=9)
+
+
+@settings(deadline=None)
+@given(LINES | LATIN)
+def test_many_lines_split_as_one(lines: list[str]):
+    assert split_lines(lines) == [split_words(line) for line in lines]
+
+
+def test_every_plain_character_splits_as_the_library_does():
+    characters = [chr(c) for c in range(0x2060) if chr(c) != "\n"]
+    lines = [form for c in characters for form in (c, f"a{c}B", f"a'{c}’d {c}{c}")]
+    assert split_lines(lines) == [split_words(line) for line in lines]
