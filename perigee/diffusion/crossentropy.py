@@ -86,13 +86,25 @@ class WholeWords:
         ):
             states, goal = head.states[rows], target[:, None]
             logits = head.logits(states)
-            log_norm = logits.logsumexp(-1)
-            head.losses[rows] = log_norm - logits.gather(1, goal).squeeze(1)
+            at_goal = logits.gather(1, goal)
+            log_norm = softmax_(logits)
+            head.losses[rows] = (log_norm - at_goal).squeeze(1)
             if head.grad_states is None:
                 continue
             weight = head.weights[rows, None]
-            slope = logits.sub_(log_norm[:, None]).exp_().mul_(weight)
-            head.gather_gradient(rows, states, slope.scatter_add_(1, goal, -weight))
+            slope = logits.mul_(weight).scatter_add_(1, goal, -weight)
+            head.gather_gradient(rows, states, slope)
+
+
+def softmax_(logits: Float[Tensor, "*rows V"]) -> Float[Tensor, "*rows 1"]:
+    """Turn logits into probabilities in place; return the logarithms of the norms.
+
+    One exponential serves the loss and the gradient: on a CPU they are a third of the time.
+    """
+    highest = logits.amax(-1, keepdim=True)
+    norm = logits.sub_(highest).exp_().sum(-1, keepdim=True)
+    logits.div_(norm)
+    return norm.log_().add_(highest)
 
 
 def head_loss(

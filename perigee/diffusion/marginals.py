@@ -21,10 +21,14 @@ from functools import lru_cache
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn.functional import embedding
 
 from perigee.diffusion.absorbing import FIRST_WORD
 from perigee.diffusion.code import PartCode
-from perigee.diffusion.crossentropy import HeadPass, chunk_rows
+from perigee.diffusion.crossentropy import HeadPass, chunk_rows, softmax_
+
+LINE = 16
+"""What a class itself costs (gathered weights, scattered gradients), in rows through it."""
 
 
 @dataclass(frozen=True)
@@ -58,7 +62,7 @@ def classes_of(code: PartCode, seen: tuple[int, ...], device: torch.device) -> C
     return Classes(
         members.to(device),
         (members >= FIRST_WORD).to(device),
-        code.parts(members).to(device),
+        code.parts(members).to(device, torch.int32),
         class_of,
     )
 
@@ -79,25 +83,20 @@ class AllHidden:
         for rows, targets in zip(
             head.chunks(self.rows, width), head.chunks(self.targets, width), strict=True
         ):
+            agreeing = [c.members[c.class_of[targets].to(device)] for c in every_part]
             states = head.states[rows]
             logits = head.logits(states)
-            log_norm = logits.logsumexp(-1, keepdim=True)
-            losses = len(self.code) * log_norm.squeeze(1)
-            agreeing = []
-            for classes in every_part:
-                chosen = classes.class_of[targets].to(device)
-                ids = classes.members[chosen]
-                among = logits.gather(1, ids)
-                log_part = among.logsumexp(-1, keepdim=True)
-                losses = losses - log_part.squeeze(1)
-                agreeing.append((ids, (among - log_part).exp()))
-            head.losses[rows] = losses
+            among = [logits.gather(1, ids) for ids in agreeing]
+            losses = len(self.code) * softmax_(logits)
+            for shares in among:
+                losses = losses - softmax_(shares)
+            head.losses[rows] = losses.squeeze(1)
             if head.grad_states is None:
                 continue
             weight = head.weights[rows, None]
-            slope = logits.sub_(log_norm).exp_().mul_(weight * len(self.code))
-            for ids, share in agreeing:
-                slope.scatter_add_(1, ids, share.mul_(-weight))
+            slope = logits.mul_(weight * len(self.code))
+            for ids, shares in zip(agreeing, among, strict=True):
+                slope.scatter_add_(1, ids, shares.mul_(-weight))
             head.gather_gradient(rows, states, slope)
 
 
@@ -133,7 +132,7 @@ class SomeSeen:
                     some.to(device),
                     self.rows[places].to(device),
                     is_row,
-                    parts[places].to(device),
+                    parts[places].to(device, torch.int32),
                     hidden,
                 )
 
@@ -144,20 +143,31 @@ def tabulate(
     """Arrange items in tables with a line for each group, so that groups go through together.
 
     Yields the groups of a table's lines, each at most once, and the items' indices, -1 where a
-    line is shorter. A table is as wide as its groups are large on average, at most ``limit``: what
-    large groups have left goes to the next table, so that few cells stay empty.
+    line is shorter. Tables are at most ``limit`` wide: what a large group has left goes to the
+    next table.
     """
     order = groups.argsort(stable=True)
     names, counts = torch.unique_consecutive(groups[order], return_counts=True)
     starts = counts.cumsum(0) - counts
+    width = _best_width(counts, limit)
+    columns = torch.arange(width)
     while len(names):
-        width = min(limit, -(-int(counts.sum()) // len(names)))
-        columns = torch.arange(width)
         is_item = columns < counts[:, None]
         places = (starts[:, None] + columns).clamp(max=len(order) - 1)
         yield names, order[places].where(is_item, -1)
         more = counts > width
         names, starts, counts = names[more], starts[more] + width, counts[more] - width
+
+
+def _best_width(counts: Int[Tensor, " G"], limit: int) -> int:
+    """The power of two, at most ``limit``, with the cheapest tables: lines and their cells."""
+
+    def cost(width: int) -> int:
+        lines = int(((counts + width - 1) // width).sum())
+        return lines * (LINE + width)
+
+    widths: list[int] = [2**k for k in range(limit.bit_length())]
+    return min(widths, key=cost)
 
 
 def _class_losses(
@@ -171,45 +181,42 @@ def _class_losses(
 ) -> None:
     """Losses and gradients of rows that are arranged by class."""
     ids, is_member = classes.members[chosen], classes.is_member[chosen]
-    matrix, states = head.matrix[ids], head.states[rows]
+    matrix, states = embedding(ids, head.matrix), embedding(rows, head.states)
     bias = head.bias[ids].masked_fill_(~is_member, -torch.inf)
     logits = torch.bmm(states, matrix.mT).to(head.bias.dtype).add_(bias[:, None])
-    log_norm = logits.logsumexp(-1, keepdim=True)
-    losses = len(hidden) * log_norm.squeeze(-1)
-    with_gradient = head.grad_states is not None
-    slope = (logits - log_norm).exp_().mul_(len(hidden)) if with_gradient else None
+    slope = logits.clone()
+    losses = len(hidden) * softmax_(slope)
+    slope.mul_(len(hidden))
     for part in hidden:
         agrees = parts[..., part, None] == classes.parts[chosen, None, :, part]
-        among = logits.masked_fill(~agrees, -torch.inf)
-        log_part = among.logsumexp(-1, keepdim=True)
-        losses = losses - log_part.squeeze(-1)
-        if slope is not None:
-            slope.sub_(among.sub_(log_part).exp_())
-    head.losses[rows[is_row]] = losses[is_row]
-    if slope is not None:
+        shares = logits.masked_fill(~agrees, -torch.inf)
+        losses = losses - softmax_(shares)
+        slope.sub_(shares)
+    head.losses[rows[is_row]] = losses.squeeze(-1)[is_row]
+    if head.grad_states is not None:
         # Empty cells hold another class's row, of which nothing agrees: NaN, so set, not scaled.
         slope = slope.mul_(head.weights[rows][..., None]).masked_fill_(~is_row[..., None], 0.0)
-        _gather_class_gradient(head, ids, is_member, rows, is_row, slope)
+        _gather_class_gradient(head, ids, matrix, rows, states, is_row, slope)
 
 
 def _gather_class_gradient(
     head: HeadPass,
     ids: Int[Tensor, "C K"],
-    is_member: Bool[Tensor, "C K"],
+    matrix: Float[Tensor, "C K D"],
     rows: Int[Tensor, "C T"],
+    states: Float[Tensor, "C T D"],
     is_row: Bool[Tensor, "C T"],
     slope: Float[Tensor, "C T K"],
 ) -> None:
     assert head.grad_states is not None
     assert head.grad_matrix is not None
     assert head.grad_bias is not None
-    by_member = slope.sum(1)[is_member]
-    slope = slope.to(head.matrix.dtype)
-    by_state = torch.bmm(slope, head.matrix[ids])
+    words = ids.flatten()
+    # Classes do not overlap and each comes once in a table, so no two of these words are the same
+    # but [PAD], which fills up and gets zeros: the order of the additions cannot matter.
+    head.grad_bias.index_add_(0, words, slope.sum(1).flatten())
+    slope = slope.to(matrix.dtype)
+    by_state = torch.bmm(slope, matrix)
     head.grad_states[rows[is_row]] = by_state[is_row].to(head.bias.dtype)
-    by_word = torch.bmm(slope.mT, head.states[rows])[is_member].to(head.bias.dtype)
-    # Classes do not overlap and each comes once in a table: no two of these words are the same,
-    # so a plain addition is right, and its order is the same in every run.
-    words = ids[is_member]
-    head.grad_matrix[words] += by_word
-    head.grad_bias[words] += by_member
+    by_word = torch.bmm(slope.mT, states).to(head.bias.dtype)
+    head.grad_matrix.index_add_(0, words, by_word.flatten(0, 1))
