@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from PIL import Image, ImageDraw, ImageFont
+from rich.cells import cell_len
 
 from perigee.errors import GenerationError
 from perigee.files import atomic_file
@@ -85,8 +87,8 @@ def render(
     width, height = cell_size(font)
     rows = 2 + max(len(lines) for _, lines in blocks)
     size = (2 * MARGIN + columns * width, 2 * MARGIN + rows * height)
-    palette = _palette()
-    return [_draw(title, lines, font, size, palette) for title, lines in blocks], milliseconds
+    press = Press(font, _palette())
+    return [press.print(title, lines, size) for title, lines in blocks], milliseconds
 
 
 def cell_size(font: ImageFont.FreeTypeFont) -> tuple[int, int]:
@@ -95,30 +97,42 @@ def cell_size(font: ImageFont.FreeTypeFont) -> tuple[int, int]:
     return round(font.getlength("M")), ascent + descent
 
 
-def _draw(
-    title: str,
-    lines: Sequence[Line],
-    font: ImageFont.FreeTypeFont,
-    size: tuple[int, int],
-    palette: Image.Image,
-) -> Image.Image:
-    image = Image.new("RGB", size, BACKGROUND)
-    pen = ImageDraw.Draw(image)
-    width, height = cell_size(font)
+@dataclass
+class Press:
+    """Prints letters on the grid. Each is drawn once: a page has a thousand, an alphabet fifty."""
 
-    def put(row: int, cell: int, text: str, colour: Colour) -> None:
-        # Letter by letter on the grid: a font's own advance is no whole number of pixels.
-        for number, letter in enumerate(text):
-            place = (MARGIN + (cell + number) * width, MARGIN + row * height)
-            pen.text(place, letter, font=font, fill=colour)
+    font: ImageFont.FreeTypeFont
+    palette: Image.Image
+    tiles: dict[tuple[str, Colour], Image.Image] = field(default_factory=dict)
 
-    put(0, 0, title, HEADING)
-    for row, line in enumerate(lines, start=2):
-        cell = 0
-        for piece in line:
-            put(row, cell, piece.text, COLOURS[piece.kind])
-            cell += len(piece.text)
-    return image.quantize(palette=palette, dither=Image.Dither.NONE)
+    def print(self, title: str, lines: Sequence[Line], size: tuple[int, int]) -> Image.Image:
+        """A picture of a heading and, from the third row on, lines."""
+        image = Image.new("P", size, 0)
+        image.putpalette(self.palette.getpalette() or [])
+        self._put(image, 0, 0, title, HEADING)
+        for row, line in enumerate(lines, start=2):
+            cell = 0
+            for piece in line:
+                self._put(image, row, cell, piece.text, COLOURS[piece.kind])
+                cell += cell_len(piece.text)
+        return image
+
+    def _put(self, image: Image.Image, row: int, cell: int, text: str, colour: Colour) -> None:
+        width, height = cell_size(self.font)
+        for letter in text:
+            if letter != " ":
+                place = (MARGIN + cell * width, MARGIN + row * height)
+                image.paste(self._tile(letter, colour), place)
+            cell += cell_len(letter)
+
+    def _tile(self, letter: str, colour: Colour) -> Image.Image:
+        if (letter, colour) not in self.tiles:
+            width, height = cell_size(self.font)
+            tile = Image.new("RGB", (max(1, cell_len(letter)) * width, height), BACKGROUND)
+            ImageDraw.Draw(tile).text((0, 0), letter, font=self.font, fill=colour)
+            quantised = tile.quantize(palette=self.palette, dither=Image.Dither.NONE)
+            self.tiles[letter, colour] = quantised
+        return self.tiles[letter, colour]
 
 
 def _palette() -> Image.Image:

@@ -221,4 +221,4 @@ def build_order(request: Request, steps: int, residue_count: int = 0) -> Order:
     before, after = alpha[:-1], alpha[1:]
     decide = (after - (1.0 - sigma) * before) / (1.0 - before)
     decide = np.clip(decide, 0.0, 1.0)
-    return CoinOrder(decide, sigma, request.seed, request.partial_fraction, residue_count)
+    return CoinOrder(decide, sigma, request.seed, request.partial_fraction or 0.0, residue_count)

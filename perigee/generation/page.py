@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 from pathlib import Path
@@ -57,24 +58,29 @@ def _run(trajectory: Trajectory) -> dict[str, Any]:
 def _text(trajectory: Trajectory, row: int) -> dict[str, Any]:
     """What the page's script replays.
 
-    For each position its events [step, text, kind, attached, probability]; for each step the
-    number of positions that are shown.
+    For each position its events [step, text, kind, attached, step of the decision, probability];
+    for each step the number of positions that are shown.
     """
     events: list[list[list[Any]]] = []
     lengths: list[int] = []
-    before: dict[int, tuple[Any, ...]] = {}
+    before: dict[int, tuple[str, str, int]] = {}
+    decided: dict[int, int] = {}
     for frame in trajectory.frames:
         slots = trajectory.wording.slots(frame, row)
         lengths.append(len(slots))
         for slot in slots:
             while len(events) <= slot.position:
                 events.append([])
-            look = _look(slot)
-            if before.get(slot.position) != look or frame.is_changed[row, slot.position]:
-                before[slot.position] = look
-                probability = float(frame.probability[row, slot.position])
-                shown = round(probability, 4) if probability == probability else None
-                events[slot.position].append([frame.step, *look, shown])
+            look, position = _look(slot), slot.position
+            is_changed = bool(frame.is_changed[row, position])
+            if is_changed or before.get(position) != look:
+                # A space alone may come or go with the next word: the decision stays as old as it is.
+                if is_changed or position not in decided:
+                    decided[position] = frame.step
+                before[position] = look
+                probability = float(frame.probability[row, position])
+                shown = None if math.isnan(probability) else round(probability, 4)
+                events[position].append([frame.step, *look, decided[position], shown])
     return {"events": events, "lengths": lengths}
 
 

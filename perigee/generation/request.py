@@ -76,9 +76,9 @@ class Request:
     block_length: int = 0
     """Words that are denoised together, block after block from the left. 0: the whole text, or
     half a window if the text is longer than the window."""
-    partial_fraction: float = 0.0
+    partial_fraction: float | None = None
     """``ancestral`` with a model that has glimpses: the probability that a position is unmasked
-    residue by residue instead of whole."""
+    residue by residue instead of whole. ``None``: as in the model's training."""
     seed: int = 0
     """Decides every draw."""
 
@@ -109,7 +109,7 @@ def check_request(request: Request) -> None:
     _require_real("temperature", request.temperature, low=0.0, high=math.inf, low_allowed=False)
     _require_real("top_p", request.top_p, low=0.0, high=1.0, low_allowed=False)
     _require_real("order_noise", request.order_noise, low=0.0, high=math.inf)
-    _require_real("partial_fraction", request.partial_fraction, low=0.0, high=1.0)
+    _require_real("partial_fraction", request.partial_fraction or 0.0, low=0.0, high=1.0)
     remasking = request.remasking
     _require_real("remasking strength", remasking.strength, low=0.0, high=1.0, low_allowed=False)
     _require_real("loop_masked", remasking.loop_masked, low=0.0, high=0.99, low_allowed=False)

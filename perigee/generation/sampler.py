@@ -143,7 +143,7 @@ def _first_canvas(request: Request, prompt: Prompt, length: int, residues: int) 
 
 def _writer(request: Request, code: WordCode | None) -> Writer:
     drawing = DrawingWriter(request)
-    if code is None or request.partial_fraction == 0.0:
+    if code is None or not request.partial_fraction:
         return drawing
     return GlimpsingWriter(drawing, code)
 

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from perigee.errors import CheckpointError
@@ -60,6 +60,9 @@ class Session:
         on_frame: Callable[[Frame, Wording], None] | None = None,
     ) -> Trajectory:
         """Denoise a prompt; see :func:`perigee.generation.sampler.sample`."""
+        if request.partial_fraction is None and request.sampler == "ancestral":
+            trained = self.checkpoint.settings.training.unmask_fraction
+            request = replace(request, partial_fraction=trained)
         return sample(
             self.checkpoint.denoiser,
             self.checkpoint.tokenizer,

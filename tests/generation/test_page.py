@@ -49,7 +49,7 @@ def replay(text: dict, step: int) -> str:
     """What the page's script does, once more."""
     out = ""
     for events in text["events"][: text["lengths"][min(step, len(text["lengths"]) - 1)]]:
-        _, word, _, attached, _ = [event for event in events if event[0] <= step][-1]
+        _, word, _, attached, _, _ = [event for event in events if event[0] <= step][-1]
         out += word if attached else " " + word
     return out.strip()
 
@@ -68,10 +68,9 @@ def test_events_say_when_and_how_probable(trajectories: list[Trajectory]) -> Non
     last = trajectory.frames[-1]
     for position in np.flatnonzero(~trajectory.wording.is_prompt).tolist():
         changed = [f.step for f in trajectory.frames if f.is_changed[1, position]]
-        words = [e for e in events[position] if e[2] == "word"]
-        assert words[-1][4] == pytest.approx(last.probability[1, position], abs=1e-4)
-        # An event after the last change can only be a space that came or went.
-        assert max(e[0] for e in events[position]) >= changed[-1]
+        *_, decided, probability = events[position][-1]
+        assert decided == changed[-1]
+        assert probability == pytest.approx(last.probability[1, position], abs=1e-4)
     assert any("masked" in [e[2] for e in each[1:]] for each in events)
 
 
