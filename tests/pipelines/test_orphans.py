@@ -1,0 +1,81 @@
+"""Runs whose process is gone are failed, and no others."""
+
+import os
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import dagster as dg
+import pytest
+from dagster import DagsterRunStatus
+
+from pipelines.orphans import LAUNCHED_TAG, fail_orphans, is_alive, orphaned_runs
+
+
+@dg.asset
+def nothing() -> None:
+    return None
+
+
+def started_run(
+    instance: dg.DagsterInstance, pid: int, tags: dict[str, str] | None = None
+) -> dg.DagsterRun:
+    """A run that process ``pid`` of this machine has started."""
+    from dagster._core.events import DagsterEvent, DagsterEventType
+
+    job = dg.Definitions(assets=[nothing]).resolve_implicit_global_asset_job_def()
+    run = instance.create_run_for_job(job, tags=tags)
+    event = DagsterEvent(DagsterEventType.RUN_START.value, job.name, pid=pid)
+    instance.report_dagster_event(event, run.run_id)
+    return run
+
+
+def status(instance: dg.DagsterInstance, run: dg.DagsterRun) -> DagsterRunStatus:
+    found = instance.get_run_by_id(run.run_id)
+    assert found is not None
+    return found.status
+
+
+@pytest.fixture
+def gone() -> int:
+    """The number of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_a_process_is_alive_only_as_long_as_it_is_the_same(gone: int) -> None:
+    now = time.time()
+    assert is_alive(os.getpid(), now)
+    assert not is_alive(os.getpid(), now - 1e6)  # this process began later: another had its number
+    assert not is_alive(gone, now)
+
+
+def test_names_of_processes_may_hold_anything(tmp_path: Path) -> None:
+    (tmp_path / "7").mkdir()
+    fields = " ".join(["S", *["0"] * 18, "500", "0"])
+    (tmp_path / "7" / "stat").write_text(f"7 (a) b (c)) {fields}\n")
+    (tmp_path / "stat").write_text("cpu 1 2 3\nbtime 1000\n")
+    began = 1000 + 500 / os.sysconf("SC_CLK_TCK")
+    assert is_alive(7, began, tmp_path)
+    assert not is_alive(7, began - 2, tmp_path)
+
+
+def test_orphans_fail_and_the_living_go_on(instance: dg.DagsterInstance, gone: int) -> None:
+    orphan, living = started_run(instance, gone), started_run(instance, os.getpid())
+    watched = started_run(instance, gone, {LAUNCHED_TAG: "{}"})
+    assert fail_orphans(instance) == [orphan.run_id]
+    assert status(instance, orphan) == DagsterRunStatus.FAILURE
+    assert status(instance, living) == DagsterRunStatus.STARTED
+    assert status(instance, watched) == DagsterRunStatus.STARTED
+
+
+def test_the_sensor_says_what_it_did(instance: dg.DagsterInstance, gone: int) -> None:
+    orphan = started_run(instance, gone)
+    first = orphaned_runs(dg.build_sensor_context(instance=instance))
+    assert isinstance(first, dg.SkipReason)
+    assert first.skip_message == f"failed {orphan.run_id}"
+    second = orphaned_runs(dg.build_sensor_context(instance=instance))
+    assert isinstance(second, dg.SkipReason)
+    assert second.skip_message == "no orphaned run"
