@@ -8,44 +8,14 @@ from collections import Counter
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor, nn
-from torch.nn.functional import embedding, linear, rms_norm
+from torch.nn.functional import embedding, linear
 
 from perigee.model.attention import Band, LogWindowAttention, make_band
 from perigee.model.feedforward import FeedForward
 from perigee.model.initial import initialise
 from perigee.model.mixer import OscillatorMixer
+from perigee.model.norm import unit_rms
 from perigee.model.shape import DenoiserShape
-
-NORM_EPSILON = 1e-6
-"""Added to the mean square before its root is taken."""
-
-
-class Norm(nn.Module):
-    """RMSNorm with a learned gain (arXiv 1910.07467)."""
-
-    def __init__(self, width: int) -> None:
-        super().__init__()
-        self.scale = nn.Parameter(torch.empty(width))
-
-    def forward(self, x: Float[Tensor, "... D"]) -> Float[Tensor, "... D"]:
-        """Bring each position's mean square to one."""
-        return rms_norm(x, self.scale.shape, self.scale.to(x.dtype), NORM_EPSILON)
-
-
-class MixerBranch(nn.Module):
-    """norm -> oscillator mixer, to be added to the residual stream."""
-
-    def __init__(self, shape: DenoiserShape) -> None:
-        super().__init__()
-        self.norm = Norm(shape.model_dim)
-        self.mixer = OscillatorMixer(shape)
-
-    def forward(
-        self, x: Float[Tensor, "B L D"], is_padding: Bool[Tensor, "B L"] | None
-    ) -> Float[Tensor, "B L D"]:
-        """The branch's contribution."""
-        out: Tensor = self.mixer(self.norm(x), is_padding)
-        return out
 
 
 class Block(nn.Module):
@@ -53,10 +23,8 @@ class Block(nn.Module):
 
     def __init__(self, shape: DenoiserShape) -> None:
         super().__init__()
-        self.mixers = nn.ModuleList(MixerBranch(shape) for _ in range(shape.mamba_repeat))
-        self.attention_norm = Norm(shape.model_dim)
+        self.mixers = nn.ModuleList(OscillatorMixer(shape) for _ in range(shape.mamba_repeat))
         self.attention = LogWindowAttention(shape)
-        self.feedforward_norm = Norm(shape.model_dim)
         self.feedforward = FeedForward(shape)
 
     def forward(
@@ -64,9 +32,9 @@ class Block(nn.Module):
     ) -> Float[Tensor, "B L D"]:
         """Add every branch to the residual stream."""
         for mixer in self.mixers:
-            x = x + mixer(x, is_padding)
-        x = x + self.attention(self.attention_norm(x), band)
-        out: Tensor = x + self.feedforward(self.feedforward_norm(x))
+            x = x + mixer(unit_rms(x), is_padding)
+        x = x + self.attention(unit_rms(x), band)
+        out: Tensor = x + self.feedforward(unit_rms(x))
         return out
 
 
@@ -95,7 +63,7 @@ class Denoiser(nn.Module):
         self.embedding = nn.Parameter(torch.empty(shape.vocabulary_size, D))
         self.glimpses = nn.ParameterList(torch.empty(p, D) for p in self.glimpse_moduli)
         self.blocks = nn.ModuleList(Block(shape) for _ in range(shape.num_layers))
-        self.norm = Norm(D)
+        self.final_gain = nn.Parameter(torch.empty(D))
         self.output_bias = nn.Parameter(torch.empty(shape.vocabulary_size))
         initialise(self, shape, seed)
 
@@ -128,8 +96,7 @@ class Denoiser(nn.Module):
         band = make_band(self.shape, (B, L), is_padding, device=x.device, dtype=x.dtype)
         for block in self.blocks:
             x = block(x, band, is_padding)
-        out: Tensor = self.norm(x)
-        return out
+        return unit_rms(x) * self.final_gain.to(x.dtype)
 
     def logits(self, hidden: Float[Tensor, "N D"]) -> Float[Tensor, "N V"]:
         """Scores of all words at the positions asked for."""
@@ -151,6 +118,6 @@ def _part(name: str) -> str:
     ):
         if prefix in name:
             return part
-    if name.startswith(("embedding", "output_bias")):
+    if name.startswith(("embedding", "output_bias", "final_gain")):
         return "embedding and head"
-    return "glimpses" if name.startswith("glimpses") else "final norm"
+    return "glimpses"

@@ -7,7 +7,6 @@ import math
 import torch
 from torch import Tensor, nn
 
-from perigee.model.mixer import LARGEST_DAMPING, LARGEST_STEP, SMALLEST_DAMPING
 from perigee.model.shape import DenoiserShape
 from perigee.randomness import stream_key
 
@@ -15,7 +14,7 @@ FASTEST_PERIOD = 2.0
 """Words: half a turn a word is the most that a sequence can show."""
 
 TURNS_REMEMBERED = 1.0
-"""Turns in which an oscillator's amplitude falls to 1/e."""
+"""Turns of its slowest oscillator in which a head's amplitude falls to 1/e."""
 
 FIRST_STEP = 1.0
 """Clock step at the start: the clock counts words."""
@@ -31,11 +30,12 @@ def initialise(module: nn.Module, shape: DenoiserShape, seed: int) -> None:
     *.merge.weight      normal, 1 / sqrt(fan-in * branches): the residual stream of
                         all branches together grows by the variance of one, at any depth
     clock rows          a quarter of that of project: clocks start near FIRST_STEP
-    gains of norms      1
+    final_gain          1
     output_bias         0
     log_frequency       log-spaced from one turn a window to half a turn a word,
-                        interleaved over the heads
-    damping_logit       amplitude falls to 1/e in TURNS_REMEMBERED turns, within bounds
+                        a band for each head
+    log_damping         amplitude falls to 1/e in TURNS_REMEMBERED turns of a head's
+                        slowest oscillator
     ==================  =============================================================
     """
     for name, parameter in module.named_parameters():
@@ -47,15 +47,13 @@ def _value(name: str, parameter: Tensor, shape: DenoiserShape, seed: int) -> Ten
     match leaf:
         case "log_frequency":
             return _frequencies(shape).log()
-        case "damping_logit":
-            share = (_dampings(shape) - SMALLEST_DAMPING) / (LARGEST_DAMPING - SMALLEST_DAMPING)
-            return torch.logit(share, eps=1e-3)
+        case "log_damping":
+            return _dampings(shape).log()
         case "clock_bias":
-            bent = -LARGEST_STEP * math.log1p(-FIRST_STEP / LARGEST_STEP)
-            return torch.full_like(parameter, math.log(math.expm1(bent)))
+            return torch.full_like(parameter, math.log(math.expm1(FIRST_STEP)))
         case "output_bias":
             return torch.zeros_like(parameter)
-        case "scale":
+        case "final_gain":
             return torch.ones_like(parameter)
     fan_in = parameter.shape[1]
     value = _normal(name, parameter, seed) / math.sqrt(fan_in)
@@ -72,15 +70,14 @@ def _normal(name: str, parameter: Tensor, seed: int) -> Tensor:
 
 
 def _frequencies(shape: DenoiserShape) -> Tensor:
-    """Radians a word (H, M), from one turn a window to half a turn a word."""
+    """Radians a word (H, M): head by head from one turn a window to half a turn a word."""
     H, M = shape.num_heads, shape.oscillator_count
     slowest = max(float(shape.sequence_length), FASTEST_PERIOD)
-    share = torch.linspace(0.0, 1.0, H * M).view(M, H).T
+    share = torch.linspace(0.0, 1.0, H * M).view(H, M)
     period = slowest * (FASTEST_PERIOD / slowest) ** share
     return 2 * math.pi / period
 
 
 def _dampings(shape: DenoiserShape) -> Tensor:
-    """Damping for a clock step of 1 (H, M)."""
-    wanted = _frequencies(shape) / (2 * math.pi * TURNS_REMEMBERED)
-    return wanted.clamp(2 * SMALLEST_DAMPING, 0.9 * LARGEST_DAMPING)
+    """Damping for a clock step of 1 (H): by a head's slowest oscillator."""
+    return _frequencies(shape)[:, 0] / (2 * math.pi * TURNS_REMEMBERED)

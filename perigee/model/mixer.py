@@ -5,26 +5,18 @@ from __future__ import annotations
 import torch
 from jaxtyping import Bool, Float
 from torch import Tensor, nn
-from torch.nn.functional import rms_norm, silu, softplus
+from torch.nn.functional import silu, softplus
 
-from perigee.model.scan import LARGEST_DECAY, oscillate
+from perigee.model.norm import unit_rms
+from perigee.model.scan import oscillate
 from perigee.model.shape import DenoiserShape
-
-LARGEST_STEP = 5.0
-"""Bound of a clock step: Delta = softplus(x) bends towards it, so that a * Delta is bounded."""
-
-LARGEST_DAMPING = LARGEST_DECAY / LARGEST_STEP
-"""Bound of a, which makes :data:`~perigee.model.scan.LARGEST_DECAY` hold whatever is learned."""
-
-SMALLEST_DAMPING = 1e-4
-"""Bound of a from below: an oscillator always forgets, at the least in 10,000 steps."""
 
 
 class OscillatorMixer(nn.Module):
     """Each head drives M damped oscillators along its own clock, in both directions.
 
-    Eigenvalues -a + iw with SMALLEST_DAMPING < a < LARGEST_DAMPING: every mode decays, whatever is
-    learned. Values v, gate, drive b, readout c and clock step Delta are projections of the input.
+    Eigenvalues -a + iw with a = exp(log_damping): every mode decays, whatever is learned. Values v,
+    gate, drive b, readout c and the clock's steps are projections of the input.
     The readout is normalised a head, gated and projected back (Mamba-2, arXiv 2405.21060;
     D-LinOSS, arXiv 2505.12171).
     """
@@ -36,20 +28,17 @@ class OscillatorMixer(nn.Module):
         self.parts = (inner, inner, 4 * H * M, H)
         self.project = nn.Linear(shape.model_dim, sum(self.parts), bias=False)
         self.clock_bias = nn.Parameter(torch.empty(H))
-        self.damping_logit = nn.Parameter(torch.empty(H, M))
+        self.log_damping = nn.Parameter(torch.empty(H))
         self.log_frequency = nn.Parameter(torch.empty(H, M))
         self.merge = nn.Linear(inner, shape.model_dim, bias=False)
 
-    def eigenvalues(self) -> tuple[Float[Tensor, "H M"], Float[Tensor, "H M"]]:
+    def eigenvalues(self) -> tuple[Float[Tensor, " H"], Float[Tensor, "H M"]]:
         """Damping a and frequency w for a clock step of 1, in float32 at least."""
-        span = LARGEST_DAMPING - SMALLEST_DAMPING
-        damping = SMALLEST_DAMPING + span * torch.sigmoid(_widened(self.damping_logit))
-        return damping, _widened(self.log_frequency).exp()
+        return _widened(self.log_damping).exp(), _widened(self.log_frequency).exp()
 
     def clock(self, x: Float[Tensor, "B L H"]) -> Float[Tensor, "B L H"]:
-        """Clock steps in (0, LARGEST_STEP): softplus for small steps, bent to the bound."""
-        step = softplus(_widened(x) + _widened(self.clock_bias))
-        return LARGEST_STEP * -torch.expm1(-step / LARGEST_STEP)
+        """Clock steps Delta = softplus(.) > 0."""
+        return softplus(_widened(x) + _widened(self.clock_bias))
 
     def forward(
         self, x: Float[Tensor, "B L D"], is_padding: Bool[Tensor, "B L"] | None = None
@@ -66,7 +55,7 @@ class OscillatorMixer(nn.Module):
             values.reshape(*x.shape[:2], self.heads, self.head_dim),
             *self.eigenvalues(),
         )
-        y = rms_norm(y, (self.head_dim,), eps=1e-6).flatten(-2).to(x.dtype)
+        y = unit_rms(y).flatten(-2).to(x.dtype)
         out: Tensor = self.merge(y * silu(gate))
         return out
 

@@ -1,8 +1,8 @@
 r"""Banks of damped oscillators along a clock, in both directions, evaluated by chunks.
 
-Word t stands at the time :math:`S_t = \sum_{u \le t} \Delta_u` of a clock with steps
-:math:`\Delta_t \ge 0`. Oscillator m has the eigenvalue :math:`\lambda = -a + iw`; word t drives it
-with :math:`b_t v_t` and reads it with :math:`c_t`. From left to right
+Word t stands at the time :math:`S_t = \sum_{u \le t} \Delta_u` of its head's clock, whose steps are
+:math:`\Delta_t \ge 0`. Oscillator m of the head has the eigenvalue :math:`\lambda_m = -a + iw_m`;
+word t drives it with :math:`b_t v_t` and reads it with :math:`c_t`. From left to right
 
 .. math::
     Z_t = e^{\lambda\Delta_t} Z_{t-1} + b_t v_t, \qquad
@@ -12,22 +12,22 @@ and from right to left along the same clock, the oscillator turning the other wa
 :math:`Z_t = e^{\bar\lambda\Delta_{t+1}} Z_{t+1} + b_t v_t`. Both together are the kernel
 
 .. math::
-    y_t = \sum_s \mathrm{Re} \sum_m \bar c_t \, e^{-a|S_t - S_s| + iw(S_t - S_s)} \, b_s \, v_s ,
+    y_t = \sum_s e^{-a|S_t - S_s|} \; \mathrm{Re} \sum_m \bar c_t e^{iw(S_t - S_s)} b_s \; v_s ,
 
 damped by the distance and turned by the *signed* distance, so that left and right differ; a word's
-own drive counts once. The kernel is a factor of t times a factor of s: a chunk of C words is a few
-matrix products, and one state of 2M x P numbers passes between neighbouring chunks
-(Mamba-2, arXiv 2405.21060, section 6).
+own drive counts once. The turn is a factor of t times a factor of s, so a chunk of C words is one
+C x C product, damped entry by entry, and one state of 2M x P numbers for each direction passes
+between neighbouring chunks (Mamba-2, arXiv 2405.21060, section 6).
 
-A factor of s grows as :math:`e^{aS_s}`. Times are taken relative to the middle of their chunk, and
-the caller keeps :math:`a\Delta_t \le` :data:`LARGEST_DECAY`, so no factor leaves
-:math:`e^{\pm C\,\mathrm{LARGEST\_DECAY}/2}`.
+No exponent is ever positive: nothing overflows, however large a step is. That is why the
+oscillators of a head share their damping. With a damping of each oscillator's own the factors of s
+grow as :math:`e^{a_m S_s}`, steps must be bounded, and both directions need products of their own.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from jaxtyping import Complex, Float
@@ -36,19 +36,14 @@ from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
 CHUNK = 32
-"""Words evaluated as one matrix product. Measured on two CPU cores (D = 128, H = 8, M = 16): 16 and
-32 cost alike, 64 half as much again; fewer states pass with 32."""
-
-LARGEST_DECAY = 120.0 / CHUNK
-"""Bound of a * Delta, the damping of one step: factors stay in e^-60 ... e^60, in float32's range
-with room for sums. A bound of 3.75 still lets one step forget all but 2.4 % of a state."""
+"""Words evaluated as one matrix product. On CPU cores 16, 32 and 64 cost alike."""
 
 
 def oscillate(
     steps: Float[Tensor, "B L H"],
     drive_readout: Float[Tensor, "B L 2 H M 2"],
     values: Float[Tensor, "B L H P"],
-    damping: Float[Tensor, "H M"],
+    damping: Float[Tensor, " H"],
     frequency: Float[Tensor, "H M"],
     chunk: int = CHUNK,
 ) -> Float[Tensor, "B L H P"]:
@@ -57,7 +52,7 @@ def oscillate(
     Parameters
     ----------
     steps:
-        Delta, the clock's steps, with ``damping * steps <= LARGEST_DECAY``.
+        Delta >= 0, the clock's steps.
     drive_readout:
         b, then c, as pairs of real and imaginary part.
     values:
@@ -80,14 +75,15 @@ def oscillate(
     # Autocast would take the products to bfloat16, whose phases are off after a few words.
     with torch.autocast(steps.device.type, enabled=False):
         out = run(
+            clock * damping[:, None],
             clock - half,
-            half[..., 0],
+            (half[:, 1:] + half[:, :-1])[..., 0],
             _as_complex(drive_readout.reshape(B, N, chunk, *drive_readout.shape[2:])),
             values.reshape(B, N, chunk, *values.shape[2:]),
-            damping,
             frequency,
         )
-    return out.reshape(B, N * chunk, *values.shape[2:])[:, :length]
+    out = out.reshape(B, N * chunk, *values.shape[2:])
+    return out[:, :length] if short else out
 
 
 def _as_complex(pairs: Float[Tensor, "*size 2"]) -> Complex[Tensor, "*size"]:
@@ -102,66 +98,167 @@ class _Oscillate(torch.autograd.Function):
     @staticmethod
     def forward(
         ctx: Any,
+        fade: Float[Tensor, "B N H C"],
         time: Float[Tensor, "B N H C"],
-        half: Float[Tensor, "B N H"],
+        gap: Float[Tensor, "B N-1 H"],
         drive_readout: Complex[Tensor, "B N C 2 H M"],
         values: Float[Tensor, "B N C H P"],
-        damping: Float[Tensor, "H M"],
         frequency: Float[Tensor, "H M"],
     ) -> Float[Tensor, "B N C H P"]:
-        early, late, _, _ = _factors(time, drive_readout, damping, frequency)
+        drive, readout = _flat(_turned(drive_readout, _turns(time, frequency)))
         v = _by_head(values)
-        y = torch.bmm(_kernel(early, late), v)
+        y = torch.bmm(torch.bmm(readout, drive.mT).mul_(_damped(fade)), v)
         states = None
-        if half.shape[1] > 1:
-            factor = _half_factor(half, damping, frequency)
-            injected = _two_products(v.mT, late[0], early[0], half.shape).mul_(factor)
-            states = _carry(injected, factor)
-            right, left = _flat(states * factor)
-            y.baddbmm_(early[1], right.mT).baddbmm_(late[1], left.mT)
-        ctx.save_for_backward(time, half, drive_readout, values, damping, frequency, states)
+        if gap.shape[1]:
+            ends = _ends(fade)
+            injected = torch.bmm(_spread(v, ends.after, ends.before).mT, drive)
+            states = _carry(_as_states(injected, fade), ends.whole, _turns(gap, frequency))
+            right, left = torch.bmm(readout, _rows(states).mT).chunk(2, -1)
+            y.addcmul_(right, ends.before).addcmul_(left, ends.after)
+        ctx.save_for_backward(fade, time, gap, drive_readout, values, frequency, states)
         return _by_word(y, values.shape)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Float[Tensor, "B N C H P"]) -> tuple[Tensor, ...]:
-        time, half, drive_readout, values, damping, frequency, states = ctx.saved_tensors
-        early, late, decayed, grown = _factors(time, drive_readout, damping, frequency)
+        fade, time, gap, drive_readout, values, frequency, states = ctx.saved_tensors
+        turns = _turns(time, frequency)
+        turned = _turned(drive_readout, turns)
         v, dy = _by_head(values), _by_head(grad)
-        dkernel = torch.bmm(dy, v.mT)
-        below, above = dkernel.tril(), dkernel.triu_(1)
-        dearly, dlate = torch.empty_like(early), torch.empty_like(late)
-        torch.bmm(above.mT, late[1], out=dearly[0])
-        torch.bmm(below, late[0], out=dearly[1])
-        torch.bmm(below.mT, early[1], out=dlate[0])
-        torch.bmm(above, early[0], out=dlate[1])
-        dv = torch.bmm(_kernel(early, late).mT, dy)
-        dhalf, ddamping, dfrequency = (torch.zeros_like(x) for x in (half, damping, frequency))
+        dturned, dv, dfade = _backward_inside(turned, fade, v, dy)
+        dgap, dfrequency = torch.zeros_like(gap), torch.zeros_like(frequency)
         if states is not None:
-            factor = _half_factor(half, damping, frequency)
-            met = states * factor
-            right, left = _flat(met)
-            dearly[1].baddbmm_(dy, right)
-            dlate[1].baddbmm_(dy, left)
-            dmet = _two_products(dy.mT, early[1], late[1], half.shape)
-            # The adjoint of carrying to the right is carrying to the left.
-            dinjected = _carry((dmet * factor.conj()).flip(0), factor).flip(0)
-            dright, dleft = _flat(dinjected * factor.conj())
-            dlate[0].baddbmm_(v, dright)
-            dearly[0].baddbmm_(v, dleft)
-            dv.baddbmm_(late[0], dright.mT).baddbmm_(early[0], dleft.mT)
-            dhalf, ddamping, dfrequency = _half_gradients(
-                met.conj().mul_(dmet), states, dinjected, factor, half, damping, frequency
+            phases, ends = _turns(gap, frequency), _ends(fade)
+            dinjected = _backward_between(
+                _Pass(turned, v, dy, states, ends, phases), dturned, dv, dfade
             )
-        size = (2, *time.shape, damping.shape[1], 2)
-        early, late, dearly, dlate = (
-            torch.view_as_complex(x.view(size)) for x in (early, late, dearly, dlate)
-        )
-        dtime, a, w = _time_gradients(early, late, dearly, dlate, time, damping, frequency)
-        dearly.mul_(decayed.conj()).addcmul_(dlate, grown.conj())
-        ddrive_readout = dearly.permute(1, 2, 4, 0, 3, 5)
-        dvalues = _by_word(dv, values.shape)
-        return dtime, dhalf, ddrive_readout, dvalues, ddamping + a, dfrequency + w
+            dturn = _turn_gradient(states, dinjected, phases)
+            dgap = (dturn * frequency).sum(-1)
+            dfrequency = (dturn * gap[..., None]).sum((0, 1))
+        # The derivative by the angle of f is Im(d(f) conj(f)); the angle is -w time.
+        angle = torch.view_as_real(turned).select(-1, 0) * dturned.imag
+        angle.addcmul_(turned.imag, dturned.real, value=-1)
+        dangle = angle.sum(0).neg_()
+        dtime = (dangle * frequency[:, None]).sum(-1)
+        dfrequency = dfrequency + (dangle * time[..., None]).sum((0, 1, 3))
+        dpairs = dturned.mul_(turns.conj()).permute(1, 2, 4, 0, 3, 5)
+        return dfade, dtime, dgap, dpairs, _by_word(dv, values.shape), dfrequency
+
+
+class _Ends(NamedTuple):
+    """How much is left between each word and the ends of its chunk."""
+
+    before: Float[Tensor, "BNH C 1"]
+    """From where the state of the words before the chunk stands, to the word."""
+    after: Float[Tensor, "BNH C 1"]
+    """From the word to the chunk's last."""
+    whole: Float[Tensor, "B N H 1 1"]
+    """From one end to the other."""
+
+
+class _Pass(NamedTuple):
+    """What the forward pass between chunks was made from."""
+
+    turned: Complex[Tensor, "2 B N H C M"]
+    v: Float[Tensor, "BNH C P"]
+    dy: Float[Tensor, "BNH C P"]
+    states: Complex[Tensor, "B N H 2 P M"]
+    ends: _Ends
+    phases: Complex[Tensor, "B N-1 H M"]
+
+
+def _backward_inside(
+    turned: Complex[Tensor, "2 B N H C M"],
+    fade: Float[Tensor, "B N H C"],
+    v: Float[Tensor, "BNH C P"],
+    dy: Float[Tensor, "BNH C P"],
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of ``turned``, ``v`` and ``fade`` from the kernel inside the chunks."""
+    drive, readout = _flat(turned)
+    damped = _damped(fade)
+    kernel = torch.bmm(readout, drive.mT).mul_(damped)
+    dv = torch.bmm(kernel.mT, dy)
+    dkernel = torch.bmm(dy, v.mT)
+    dfade = _fade_gradient(kernel.mul_(dkernel)).view_as(fade)
+    damped.mul_(dkernel)
+    dturned = torch.empty_like(turned)
+    ddrive, dreadout = _flat(dturned)
+    torch.bmm(damped, drive, out=dreadout)
+    torch.bmm(damped.mT, readout, out=ddrive)
+    return dturned, dv, dfade
+
+
+def _backward_between(
+    past: _Pass,
+    dturned: Complex[Tensor, "2 B N H C M"],
+    dv: Float[Tensor, "BNH C P"],
+    dfade: Float[Tensor, "B N H C"],
+) -> Complex[Tensor, "B N H 2 P M"]:
+    """Add the gradients from what passes between chunks to those given; return the injections'."""
+    (drive, readout), (ddrive, dreadout) = _flat(past.turned), _flat(dturned)
+    before, after, _ = ends = past.ends
+    rows = _rows(past.states)
+    met, dmet = torch.bmm(readout, rows.mT), _spread(past.dy, before, after)
+    dreadout.baddbmm_(dmet, rows)
+    dstates = _as_states(torch.bmm(dmet.mT, readout), dfade)
+    # The adjoint of carrying to the right is carrying to the left.
+    dinjected = _carry(dstates.flip(3), ends.whole, past.phases).flip(3)
+    rows = _rows(dinjected)
+    source, dsource = _spread(past.v, after, before), torch.bmm(drive, rows.mT)
+    ddrive.baddbmm_(source, rows)
+    right, left = dsource.chunk(2, -1)
+    dv.addcmul_(right, after).addcmul_(left, before)
+    size = (*dfade.shape, 2, right.shape[-1])
+    met_right, met_left = met.mul_(dmet).view(size).sum(-1).unbind(-1)
+    source_right, source_left = source.mul_(dsource).view(size).sum(-1).unbind(-1)
+    dafter, dbefore = source_right + met_left, source_left + met_right
+    dfade.add_(dafter).sub_(dbefore)
+    passed = (past.states * dinjected.conj()).real.sum((3, 4, 5)) * ends.whole[..., 0, 0, 0]
+    dfade[..., -1].sub_(dafter.sum(-1)).sub_(passed)
+    return dinjected
+
+
+def _turn_gradient(
+    states: Complex[Tensor, "B N H 2 P M"],
+    dinjected: Complex[Tensor, "B N H 2 P M"],
+    phases: Complex[Tensor, "B N-1 H M"],
+) -> Float[Tensor, "B N-1 H M"]:
+    """Gradient of the angle by which a state turns from the middle of a chunk to the next."""
+    # Rightwards X_{n+1} = turn (...), and the gradient of (...) is dJ_n.
+    right = (states[:, 1:, :, 0] * dinjected[:, :-1, :, 0].conj()).sum(-2) * phases
+    left = (states[:, :-1, :, 1] * dinjected[:, 1:, :, 1].conj()).sum(-2) * phases.conj()
+    return left.imag - right.imag
+
+
+def _turns(
+    time: Float[Tensor, "*size"], frequency: Float[Tensor, "H M"]
+) -> Complex[Tensor, "*size M"]:
+    """exp(-iw time), for times whose third axis is that of the heads."""
+    rates = -frequency if time.dim() == 3 else -frequency[:, None]
+    angle = time[..., None] * rates
+    return torch.complex(angle.cos(), angle.sin())
+
+
+def _turned(
+    drive_readout: Complex[Tensor, "B N C 2 H M"], turns: Complex[Tensor, "B N H C M"]
+) -> Complex[Tensor, "2 B N H C M"]:
+    """Drive and readout times exp(-iw time): their real inner products are the kernel's turn."""
+    out = torch.empty((2, *turns.shape), dtype=turns.dtype, device=turns.device)
+    return torch.mul(drive_readout.permute(3, 0, 1, 4, 2, 5), turns, out=out)
+
+
+def _flat(x: Complex[Tensor, "2 B N H C M"]) -> Float[Tensor, "2 BNH C 2M"]:
+    return torch.view_as_real(x).view(2, -1, x.shape[-2], 2 * x.shape[-1])
+
+
+def _as_states(x: Float[Tensor, "BNH 2P 2M"], fade: Tensor) -> Complex[Tensor, "B N H 2 P M"]:
+    parts = (*fade.shape[:3], 2, x.shape[1] // 2, x.shape[2] // 2, 2)
+    return torch.view_as_complex(x.view(parts))
+
+
+def _rows(states: Complex[Tensor, "B N H 2 P M"]) -> Float[Tensor, "BNH 2P 2M"]:
+    P, M = states.shape[-2:]
+    return torch.view_as_real(states).reshape(-1, 2 * P, 2 * M)
 
 
 def _by_head(x: Float[Tensor, "B N C H P"]) -> Float[Tensor, "BNH C P"]:
@@ -173,132 +270,56 @@ def _by_word(x: Float[Tensor, "BNH C P"], size: torch.Size) -> Float[Tensor, "B 
     return x.view(B, N, H, C, P).transpose(2, 3)
 
 
-def _factors(
-    time: Float[Tensor, "B N H C"],
-    drive_readout: Complex[Tensor, "B N C 2 H M"],
-    damping: Float[Tensor, "H M"],
-    frequency: Float[Tensor, "H M"],
-) -> tuple[Tensor, Tensor, Tensor, Tensor]:
-    """Drive and readout (stacked) times exp((-a - iw) time), and times exp((a - iw) time).
-
-    Their real inner products are the kernel: left to right, a readout of the first with a drive of
-    the second; right to left, a readout of the second with a drive of the first.
-    """
-    relative = time[..., None]
-    decay = torch.exp(relative * -damping[:, None])
-    angle = relative * -frequency[:, None]
-    cosine, sine = angle.cos(), angle.sin()
-    decayed = torch.complex(cosine * decay, sine * decay)
-    decay.reciprocal_()
-    grown = torch.complex(cosine.mul_(decay), sine.mul_(decay))
-    pair = drive_readout.permute(3, 0, 1, 4, 2, 5)
-    early, late = torch.empty((2, 2, *decayed.shape), dtype=decayed.dtype, device=time.device)
-    torch.mul(pair, decayed, out=early)
-    torch.mul(pair, grown, out=late)
-    return _flat(early), _flat(late), decayed, grown
+def _damped(fade: Float[Tensor, "B N H C"]) -> Float[Tensor, "BNH C C"]:
+    """exp(-|u_t - u_s|) of all pairs of words of a chunk."""
+    u = fade.reshape(-1, fade.shape[-1])
+    return (u[:, :, None] - u[:, None, :]).abs_().neg_().exp_()
 
 
-def _flat(x: Complex[Tensor, "2 B N H R M"]) -> Float[Tensor, "2 BNH R 2M"]:
-    return torch.view_as_real(x).view(2, -1, x.shape[-2], 2 * x.shape[-1])
+def _fade_gradient(product: Float[Tensor, "BNH C C"]) -> Float[Tensor, "BNH C"]:
+    """Gradient of u from that of the exponents -|u_t - u_s|: later words lose, earlier gain."""
+    past, future = product.tril(-1), product.triu_(1)
+    signed = past.sub_(future)
+    return signed.sum(1).sub_(signed.sum(2))
 
 
-def _kernel(
-    early: Float[Tensor, "2 BNH C 2M"], late: Float[Tensor, "2 BNH C 2M"]
-) -> Float[Tensor, "BNH C C"]:
-    """Influence of each word of a chunk (second) on each (first)."""
-    rightwards = torch.bmm(early[1], late[0].mT)
-    leftwards = torch.bmm(late[1], early[0].mT)
-    C = early.shape[2]
-    is_past = torch.ones(C, C, dtype=torch.bool, device=early.device).tril()
-    # The halves that are dropped may have overflowed: select, never multiply.
-    return torch.where(is_past, rightwards, leftwards)
+def _spread(
+    x: Float[Tensor, "BNH C P"],
+    right: Float[Tensor, "BNH C 1"],
+    left: Float[Tensor, "BNH C 1"],
+) -> Float[Tensor, "BNH C 2P"]:
+    return torch.cat((x * right, x * left), -1)
 
 
-def _two_products(
-    x: Float[Tensor, "BNH P C"],
-    right: Float[Tensor, "BNH C 2M"],
-    left: Float[Tensor, "BNH C 2M"],
-    size: torch.Size,
-) -> Complex[Tensor, "2 B N H P M"]:
-    """Products of ``x`` with both."""
-    out = torch.empty((2, *x.shape[:2], right.shape[2]), dtype=x.dtype, device=x.device)
-    torch.bmm(x, right, out=out[0])
-    torch.bmm(x, left, out=out[1])
-    return torch.view_as_complex(out.view(2, *size, x.shape[1], -1, 2))
-
-
-def _half_factor(
-    half: Float[Tensor, "B N H"], damping: Float[Tensor, "H M"], frequency: Float[Tensor, "H M"]
-) -> Complex[Tensor, "2 B N H 1 M"]:
-    """What carries a state over half a chunk: rightwards exp(lambda half), leftwards its conjugate.
-
-    By halves, because a whole chunk's factor underflows where a half's, met by the growth of the
-    other factors, does not.
-    """
-    half = half[..., None]
-    factor = torch.polar(torch.exp(half * -damping), half * frequency)[..., None, :]
-    return torch.stack((factor, factor.conj()))
+def _ends(fade: Float[Tensor, "B N H C"]) -> _Ends:
+    whole = fade[..., -1:]
+    before, after = (-fade).exp_(), (fade - whole).exp_()
+    size = (-1, fade.shape[-1], 1)
+    return _Ends(before.view(size), after.view(size), whole.neg().exp_()[..., None, None])
 
 
 def _carry(
-    injected: Complex[Tensor, "2 B N H P M"], factor: Complex[Tensor, "2 B N H 1 M"]
-) -> Complex[Tensor, "2 B N H P M"]:
-    """States at the border where they enter each chunk: from the left, and from the right.
+    injected: Complex[Tensor, "B N H 2 P M"],
+    whole: Float[Tensor, "B N H 1 1 1"],
+    phases: Complex[Tensor, "B N-1 H M"],
+) -> Complex[Tensor, "B N H 2 P M"]:
+    """States that enter each chunk, damped to where they enter and turned to its middle.
 
-    Rightwards X_{n+1} = f_n^2 X_n + J_n from X_0 = 0; leftwards X_{n-1} = f_n^2 X_n + J_n from the
-    last.
+    Rightwards (first) X_{n+1} = turn_n (whole_n X_n + J_n) from X_0 = 0; leftwards
+    X_{n-1} = conj(turn_{n-1}) (whole_n X_n + J_n) from the last.
     """
-    N = injected.shape[2]
+    N = injected.shape[1]
+    phases = phases[..., None, :]
+    turns = phases.conj().resolve_conj()
     out = torch.empty_like(injected)
-    out[0, :, 0].zero_()
-    out[1, :, -1].zero_()
-    out[0, :, 1:] = injected[0, :, :-1]
-    out[1, :, :-1] = injected[1, :, 1:]
-    rightwards, leftwards = out[0].unbind(1), out[1].unbind(1)
-    right_factor, left_factor = (x.unbind(1) for x in factor.square())
+    out[:, 0, :, 0].zero_()
+    out[:, -1, :, 1].zero_()
+    torch.mul(injected[:, :-1, :, 0], turns, out=out[:, 1:, :, 0])
+    torch.mul(injected[:, 1:, :, 1], phases, out=out[:, :-1, :, 1])
+    right, left = out[:, :, :, 0].unbind(1), out[:, :, :, 1].unbind(1)
+    right_factor = (turns * whole[:, :-1, :, 0]).unbind(1)
+    left_factor = (phases * whole[:, 1:, :, 0]).unbind(1)
     for n in range(1, N - 1):
-        rightwards[n + 1].addcmul_(right_factor[n], rightwards[n])
-        leftwards[N - 2 - n].addcmul_(left_factor[N - 1 - n], leftwards[N - 1 - n])
+        right[n + 1].addcmul_(right_factor[n], right[n])
+        left[N - 2 - n].addcmul_(left_factor[N - 2 - n], left[N - 1 - n])
     return out
-
-
-def _half_gradients(
-    product: Complex[Tensor, "2 B N H P M"],
-    states: Complex[Tensor, "2 B N H P M"],
-    dinjected: Complex[Tensor, "2 B N H P M"],
-    factor: Complex[Tensor, "2 B N H 1 M"],
-    half: Float[Tensor, "B N H"],
-    damping: Float[Tensor, "H M"],
-    frequency: Float[Tensor, "H M"],
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of half, damping and frequency.
-
-    The exponent lambda half of chunk n is in what meets its middle (``product``), in its injection
-    J_n and twice in f_n^2 X_n; the last two are (X_{n+1} + f_n^2 X_n) dJ_n.
-    """
-    passed = states * factor.square()
-    passed[0, :, :-1] += states[0, :, 1:]
-    passed[1, :, 1:] += states[1, :, :-1]
-    exponent = torch.addcmul(product, dinjected, passed.conj()).sum(-2)
-    real, imaginary = exponent.real.sum(0), exponent.imag[0] - exponent.imag[1]
-    dhalf = (imaginary * frequency - real * damping).sum(-1)
-    far = half[..., None]
-    return dhalf, -(far * real).sum((0, 1)), (far * imaginary).sum((0, 1))
-
-
-def _time_gradients(
-    early: Complex[Tensor, "2 B N H C M"],
-    late: Complex[Tensor, "2 B N H C M"],
-    dearly: Complex[Tensor, "2 B N H C M"],
-    dlate: Complex[Tensor, "2 B N H C M"],
-    time: Float[Tensor, "B N H C"],
-    damping: Float[Tensor, "H M"],
-    frequency: Float[Tensor, "H M"],
-) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of time, damping and frequency: those of an exponent are d(f) conj(f)."""
-    first = (dearly * early.conj()).sum(0)
-    second = (dlate * late.conj()).sum(0)
-    real, imaginary = second.real - first.real, -(first.imag + second.imag)
-    dtime = (real * damping[:, None]).add_(imaginary * frequency[:, None]).sum(-1)
-    relative = time[..., None]
-    return dtime, (real * relative).sum((0, 1, 3)), (imaginary * relative).sum((0, 1, 3))

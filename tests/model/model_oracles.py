@@ -11,7 +11,7 @@ def oscillators_step_by_step(
 ) -> Tensor:
     """Both recurrences of ``perigee.model.scan``, word by word, in complex128."""
     drive, readout = torch.view_as_complex(drive_readout.double().contiguous()).unbind(2)
-    eigenvalue = torch.complex(-damping.double(), frequency.double())
+    eigenvalue = torch.complex(-damping.double()[:, None].expand_as(frequency), frequency.double())
     factor = torch.exp(eigenvalue * steps.double()[..., None])[..., None]  # B L H M 1
     driven = drive[..., None] * values.double()[:, :, :, None, :]
     L = steps.shape[1]
