@@ -12,13 +12,10 @@ from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad, scaled_dot_product_attention
 
-from perigee.model.shape import DenoiserShape
+from perigee.model.shape import QUERY_BLOCK, DenoiserShape, band_blocks
 
 ROTARY_BASE = 10_000.0
 """Ratio of the slowest to the fastest rotary wavelength (RoFormer, arXiv 2104.09864)."""
-
-QUERY_BLOCK = 64
-"""Queries that share one stretch of keys."""
 
 
 @dataclass(frozen=True)
@@ -62,10 +59,7 @@ def make_band(
         radius = [shape.radius(L)]
     else:
         radius = [shape.radius(int(words)) for words in (~is_padding).sum(1).tolist()]
-    reach = min(max(radius), L - 1)
-    # Stretches overlap and are copied: up to 3/2 of one, a single block is no slower.
-    if 3 * (block + 2 * reach) >= 2 * L:
-        block, reach = L, 0
+    block, reach = band_blocks(L, max(radius), block)
     N = -(-L // block)
     query = torch.arange(N * block, device=device).view(N, block)
     key = query[:, :1] - reach + torch.arange(block + 2 * reach, device=device)

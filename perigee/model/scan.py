@@ -35,8 +35,7 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
-CHUNK = 32
-"""Words evaluated as one matrix product. On CPU cores 16, 32 and 64 cost alike."""
+from perigee.model.shape import CHUNK
 
 
 def oscillate(

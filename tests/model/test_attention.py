@@ -6,14 +6,13 @@ from model_oracles import dense_attention
 from torch import Tensor
 
 from perigee.model.attention import (
-    QUERY_BLOCK,
     Band,
     banded_attention,
     make_band,
     rotary_turns,
     rotate,
 )
-from perigee.model.shape import DenoiserShape
+from perigee.model.shape import QUERY_BLOCK, DenoiserShape
 
 H, P = 2, 4
 

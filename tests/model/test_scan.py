@@ -5,7 +5,8 @@ import torch
 from model_oracles import oscillators_step_by_step
 from torch import Tensor
 
-from perigee.model.scan import CHUNK, oscillate
+from perigee.model.scan import oscillate
+from perigee.model.shape import CHUNK
 
 H, M, P = 3, 4, 6
 
