@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 Level = Literal["info", "warning"]
 Scalar = str | int | float | bool | None
 
 
+@runtime_checkable
 class Observer(Protocol):
     """Receives progress, records and messages; can ask for a stop.
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float, Int
@@ -64,6 +64,7 @@ class HeadPass:
         self.grad_matrix.add_(slope.T @ states)
 
 
+@runtime_checkable
 class Piece(Protocol):
     """Rows whose losses are computed in one way."""
 

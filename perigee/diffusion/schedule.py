@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import Literal, Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -16,6 +16,7 @@ from torch import Tensor
 ScheduleName = Literal["linear", "cosine"]
 
 
+@runtime_checkable
 class Schedule(Protocol):
     """A decreasing alpha with alpha_0 = 1 and alpha_1 = 0."""
 
