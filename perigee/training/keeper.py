@@ -13,7 +13,12 @@ import torch
 from perigee.manifest import Input, Manifest
 from perigee.settings import Settings
 from perigee.tokenizer.prime import PrimeTokenizer
-from perigee.training.checkpoint import CheckpointRecord, save_checkpoint, verify_checkpoint
+from perigee.training.checkpoint import (
+    CheckpointRecord,
+    save_checkpoint,
+    verify_checkpoint,
+    vocabulary_files,
+)
 from perigee.training.device import Device
 from perigee.training.learner import Learner
 from perigee.training.processes import Processes
@@ -32,9 +37,10 @@ class Keeper:
         device: Device,
         processes: Processes,
     ) -> None:
-        self.settings, self.recipe, self.tokenizer = settings, recipe, tokenizer
+        self.settings, self.recipe = settings, recipe
         self.device, self.processes = device, processes
         self.snapshots = snapshots_of(settings)
+        self._vocabulary = vocabulary_files(tokenizer)
         self.seconds = 0.0
         """Spent in the steps of the epoch in hand, over all attempts."""
         self._inputs: tuple[Input, ...] = ()
@@ -82,7 +88,7 @@ class Keeper:
             artifact=artifact,
             settings=self.recipe.settings,
             inputs=self._inputs,
-            tokenizer=self.tokenizer,
+            vocabulary=self._vocabulary,
             results=results,
             circumstances={
                 "seconds": self.seconds,

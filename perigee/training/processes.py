@@ -7,7 +7,8 @@ the first one writes the log and the checkpoints.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Protocol
 
@@ -16,6 +17,8 @@ import torch.distributed as dist
 from torch import Tensor
 
 from perigee.errors import TrainingError
+from perigee.observer import SILENT, Observer
+from perigee.training.device import choose_device
 
 BUCKET_BYTES = 32 * 2**20
 """Gradients that travel together."""
@@ -72,14 +75,18 @@ class ProcessGroup:
     def __init__(self, rank: int, count: int, local_rank: int, device: torch.device) -> None:
         self.rank, self.count, self.local_rank = rank, count, local_rank
         self._device = device
-        backend = "nccl" if device.type == "cuda" else "gloo"
+        backend = "gloo"
+        if device.type == "cuda":
+            backend = "nccl"
+            torch.cuda.set_device(device)
         dist.init_process_group(backend, rank=rank, world_size=count, timeout=PATIENCE)
 
     def add(self, tensors: Sequence[Tensor]) -> None:
         """See :class:`Processes`; tensors travel together in buckets."""
         for bucket in _buckets(tensors):
             flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
-            dist.all_reduce(flat)
+            with _unreachable():
+                dist.all_reduce(flat)
             for tensor, part in zip(
                 bucket, torch.split(flat, [t.numel() for t in bucket]), strict=True
             ):
@@ -88,17 +95,54 @@ class ProcessGroup:
     def largest(self, values: Sequence[float]) -> list[float]:
         """See :class:`Processes`."""
         shared = torch.tensor(values, dtype=torch.float64, device=self._device)
-        dist.all_reduce(shared, dist.ReduceOp.MAX)
+        with _unreachable():
+            dist.all_reduce(shared, dist.ReduceOp.MAX)
         result: list[float] = shared.tolist()
         return result
 
     def wait(self) -> None:
         """See :class:`Processes`."""
-        dist.barrier()
+        self.largest([0.0])
 
     def close(self) -> None:
         """Leave the group."""
         dist.destroy_process_group()
+
+
+@contextmanager
+def joined_processes(
+    environ: Mapping[str, str], use_gpu: bool, observer: Observer
+) -> Iterator[Processes]:
+    """The processes that ``torchrun`` started, joined for as long as the block runs.
+
+    Without ``torchrun`` this process is alone.
+
+    Raises
+    ------
+    TrainingError
+        If the launcher's variables are not whole.
+    """
+    ranks = launched_ranks(environ)
+    if ranks is None:
+        yield OneProcess()
+        return
+    device = choose_device(use_gpu, observer if ranks[0] == 0 else SILENT, index=ranks[2])
+    group = ProcessGroup(*ranks, device.torch_device)
+    try:
+        yield group
+    finally:
+        group.close()
+
+
+@contextmanager
+def _unreachable() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        raise TrainingError(
+            f"the other processes cannot be reached ({str(error).splitlines()[0]})",
+            remedy="resume: everything up to the last snapshot is kept",
+        ) from error
 
 
 def launched_ranks(environ: Mapping[str, str]) -> tuple[int, int, int] | None:

@@ -151,6 +151,7 @@ def train_epochs(
     wanted = _wanted(settings, epochs)
     directory = Path(settings.training.checkpoint_dir)
     first = processes.rank == 0
+    observer = observer if first else SILENT
     lock = exclusive_lock(directory / f".{settings.checkpoint_stem}.lock", what="this training")
     with lock if first else nullcontext():
         data = open_data(settings)
