@@ -11,15 +11,16 @@ import errno
 import hashlib
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from perigee.corpus.cleaning import clean, clean_label
+from perigee.corpus.cleaning import clean
 from perigee.corpus.duplicates import SeenTexts
 from perigee.errors import ArtifactError
 from perigee.files import atomic_file, exclusive_lock, remove_partials
@@ -56,7 +57,8 @@ INDEX_SCHEMA = pa.schema(
 )
 _INDEX_ROWS = 4096
 _FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
-_WRITE_BUFFER = 1 << 20
+_WRITE_BYTES = 1 << 20
+_WORDS = 6  # place of the words in a row of the index without its line
 
 
 @dataclass(frozen=True)
@@ -89,9 +91,8 @@ def raw_paths(raw: Path) -> RawPaths:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Where a document stands in its source."""
+class Origin(NamedTuple):
+    """Where a document stands in its source; a tuple, because millions are made."""
 
     source: str
     """pg19 or openwebtext2."""
@@ -103,16 +104,8 @@ class Origin:
     url: str = ""
     date: str = ""
 
-    @classmethod
-    def of(
-        cls, source: str, shard: str, row: int, *, title: object, url: object, date: object
-    ) -> Origin:
-        """An origin whose labels, which come from outside, are made clean lines."""
-        return cls(source, shard, row, clean_label(title), clean_label(url), clean_label(date))
 
-
-@dataclass(frozen=True, slots=True)
-class Document:
+class Document(NamedTuple):
     """A clean document."""
 
     line: bytes
@@ -132,19 +125,27 @@ def prepare(data: bytes, origin: Origin) -> Document | None:
     return Document(line, words, hashlib.sha256(line).digest(), origin)
 
 
-@dataclass
 class SplitWriter:
-    """Writes documents and their index; made by :func:`open_split`."""
+    """Writes documents and their index; made by :func:`open_split`.
 
-    raw: Path
-    _file: BinaryIO
-    _index: pq.ParquetWriter
-    documents: int = 0
-    words: int = 0
-    size: int = 0
-    dropped: Counter[str] = field(default_factory=Counter)
-    _hash: Any = field(default_factory=hashlib.sha256)
-    _rows: list[dict[str, Any]] = field(default_factory=list)
+    Hashing and writing are done in a thread of their own, a block behind: both leave the
+    interpreter's lock, and take as long as cleaning.
+    """
+
+    def __init__(self, raw: Path, file: BinaryIO, index: pq.ParquetWriter, pool: Executor) -> None:
+        self.raw = raw
+        self.documents = 0
+        self.words = 0
+        self.size = 0
+        self.dropped: Counter[str] = Counter()
+        self._file = file
+        self._index = index
+        self._pool = pool
+        self._hash = hashlib.sha256()
+        self._lines: list[bytes] = []
+        self._held = 0
+        self._rows: list[tuple[Any, ...]] = []
+        self._pending: Future[None] | None = None
 
     def add(self, document: Document) -> None:
         """Append ``document``.
@@ -154,42 +155,56 @@ class SplitWriter:
         ArtifactError
             If the disk is full.
         """
-        origin = document.origin
-        row = {
-            "source": origin.source,
-            "shard": origin.shard,
-            "row": origin.row,
-            "title": origin.title,
-            "url": origin.url,
-            "date": origin.date,
-            "words": document.words,
-            "bytes": len(document.line),
-            "sha256": document.digest.hex(),
-        }
-        self.append(document.line, row)
+        line, words, digest, origin = document
+        self.append(line, (*origin, words, len(line), digest.hex()))
 
-    def append(self, line: bytes, row: Mapping[str, Any]) -> None:
+    def append(self, line: bytes, row: tuple[Any, ...]) -> None:
         """Append a clean ``line`` whose index ``row`` is known (all columns but ``line``)."""
-        self._hash.update(line)
-        self._hash.update(b"\n")
-        self._file.write(line)
-        self._file.write(b"\n")
-        self._rows.append({**row, "line": self.documents})
+        self._lines.append(line)
+        self._rows.append((self.documents, *row))
         self.documents += 1
-        self.words += row["words"]
+        self.words += row[_WORDS]
         self.size += len(line) + 1
+        self._held += len(line) + 1
+        if self._held >= _WRITE_BYTES:
+            self._flush_lines()
         if len(self._rows) >= _INDEX_ROWS:
-            self.flush_index()
+            self._flush_index()
 
-    def flush_index(self) -> None:
-        """Write the index rows kept back."""
-        if self._rows:
-            self._index.write_table(pa.Table.from_pylist(self._rows, schema=INDEX_SCHEMA))
-            self._rows.clear()
+    def finish(self) -> None:
+        """Write what is kept back."""
+        self._flush_lines()
+        self._wait()
+        self._flush_index()
 
     def raw_record(self) -> FileRecord:
         """Name, size and hash of what was written to ``raw``."""
         return FileRecord(self.raw.name, self.size, self._hash.hexdigest())
+
+    def _flush_lines(self) -> None:
+        if not self._lines:
+            return
+        self._lines.append(b"")
+        block = b"\n".join(self._lines)
+        self._lines.clear()
+        self._held = 0
+        self._wait()
+        self._pending = self._pool.submit(self._put, block)
+
+    def _put(self, block: bytes) -> None:
+        self._hash.update(block)
+        self._file.write(block)
+
+    def _wait(self) -> None:
+        if self._pending is not None:
+            self._pending.result()
+            self._pending = None
+
+    def _flush_index(self) -> None:
+        if self._rows:
+            columns = [list(column) for column in zip(*self._rows, strict=True)]
+            self._index.write_table(pa.table(columns, schema=INDEX_SCHEMA))
+            self._rows.clear()
 
 
 @contextmanager
@@ -206,12 +221,13 @@ def open_split(raw: Path) -> Iterator[SplitWriter]:
         storage_errors(raw),
         atomic_file(paths.index) as index_aside,
         atomic_file(paths.raw) as raw_aside,
-        raw_aside.open("wb", buffering=_WRITE_BUFFER) as file,
+        raw_aside.open("wb") as file,
         pq.ParquetWriter(index_aside, INDEX_SCHEMA, compression="zstd") as index,
+        ThreadPoolExecutor(1) as pool,
     ):
-        writer = SplitWriter(raw, file, index)
+        writer = SplitWriter(raw, file, index, pool)
         yield writer
-        writer.flush_index()
+        writer.finish()
 
 
 @contextmanager

@@ -250,8 +250,8 @@ def _origin(meta: Any, member: str, row: int) -> Origin:
     date = created[0] if isinstance(created, list) and created else created
     if not isinstance(date, str):
         date = member.rpartition("/")[2].removesuffix(MEMBER_SUFFIX)
-    title, url = meta.get("title"), meta.get("url")
-    return Origin.of(SOURCE, member, row, title=title, url=url, date=date)
+    title, url = clean_label(meta.get("title")), clean_label(meta.get("url"))
+    return Origin(SOURCE, member, row, title, url, clean_label(date))
 
 
 def _with_surrogates(line: bytes) -> Any:

@@ -152,7 +152,8 @@ def _build(
         for split, document in assign(_unique(documents, lost), limits):
             writer = writers[split]
             writer.add(document)
-            writers[losers[split]].dropped.update(lost.take())
+            if lost.reasons:
+                writers[losers[split]].dropped.update(lost.take())
             if writer.documents % _PROGRESS == 0 or writer.documents == limits.of(split):
                 total = limits.of(split) or None
                 observer.progress(plans[split].artifact, writer.documents, total, "documents")

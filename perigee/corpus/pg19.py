@@ -19,6 +19,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from perigee.corpus.cleaning import clean_label
 from perigee.corpus.documents import (
     PRECEDENCE,
     SPLITS,
@@ -305,13 +306,13 @@ def _book(shard: Path, text: bytes | None, label: dict[str, Any]) -> Document | 
     if text is None:
         return "no_text"
     year = label["publication_date"]
-    origin = Origin.of(
+    origin = Origin(
         SOURCE,
         shard.name,
         label["file_row_number"],
-        title=label["short_book_title"],
-        url=label["url"],
-        date=None if year is None else str(year),
+        clean_label(label["short_book_title"]),
+        clean_label(label["url"]),
+        "" if year is None else clean_label(str(year)),
     )
     return prepare(text, origin) or "empty"
 

@@ -15,11 +15,12 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import pyarrow.parquet as pq
 
 from perigee.corpus.documents import (
+    INDEX_SCHEMA,
     PRECEDENCE,
     SPLITS,
     Plan,
@@ -146,13 +147,14 @@ def _build_split(
     return plan.commit(writer, counts)
 
 
-@dataclass(frozen=True, slots=True)
-class _Line:
+class _Line(NamedTuple):
     """A document of a source, with its row of the index."""
 
     line: bytes
     digest: bytes
-    row: dict[str, Any]
+    words: int
+    row: tuple[Any, ...]
+    """Its row of the index without the line."""
 
 
 @dataclass
@@ -179,18 +181,20 @@ class _Source:
         """Its documents in order."""
         with self.paths.raw.open("rb") as raw, pq.ParquetFile(self.paths.index) as index:
             for batch in index.iter_batches(batch_size=1024):
-                for row in batch.to_pylist():
+                columns = [batch.column(name).to_pylist() for name in INDEX_SCHEMA.names]
+                for number, *row in zip(*columns, strict=True):
                     line = raw.readline().removesuffix(b"\n")
-                    if len(line) != row["bytes"]:
+                    words, size, digest = row[-3:]
+                    if len(line) != size:
                         raise ArtifactError(
-                            f"line {row['line']} is not what its index says", place=self.paths.raw
+                            f"line {number} is not what its index says", place=self.paths.raw
                         )
-                    yield _Line(line, bytes.fromhex(row["sha256"]), row)
+                    yield _Line(line, bytes.fromhex(digest), words, tuple(row))
 
     def count(self, document: _Line) -> None:
         """Note that ``document`` was used."""
         self.documents += 1
-        self.words += document.row["words"]
+        self.words += document.words
         self.size += len(document.line) + 1
 
     @property
