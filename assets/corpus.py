@@ -16,7 +16,7 @@ from assets.results import INDEX_COLUMNS, documents_preview, materialized
 from assets.settings_file import SettingsFile
 from assets.watching import watched
 from perigee import stages
-from perigee.corpus.documents import SPLITS
+from perigee.corpus.documents import PRECEDENCE, SPLITS
 from perigee.manifest import Built
 from perigee.settings import Settings
 
@@ -99,7 +99,14 @@ def openwebtext2_raw(
         "unified",
         "Books and web pages alternating, 50/50, without exact duplicates",
         code_versions.UNIFY,
-        {split: [raw_key("pg19", split), raw_key("openwebtext2", split)] for split in SPLITS},
+        {
+            split: [
+                raw_key(corpus, earlier)
+                for earlier in PRECEDENCE[: PRECEDENCE.index(split) + 1]
+                for corpus in ("pg19", "openwebtext2")
+            ]
+            for split in SPLITS
+        },
     ),
 )
 def unified_raw(

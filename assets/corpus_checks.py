@@ -15,7 +15,6 @@ from perigee.corpus.documents import SPLITS, raw_paths
 from perigee.manifest import read_manifest
 from perigee.settings import Settings
 
-CORPORA = ("pg19", "openwebtext2", "unified")
 COUNTS = "counts_as_asked"
 LINES = "one_document_a_line"
 BALANCE = "balanced"
@@ -80,34 +79,55 @@ def _digests(raw: Path) -> set[bytes]:
     return {bytes.fromhex(digest) for digest in column.to_pylist()}
 
 
-def _specs() -> Iterator[dg.AssetCheckSpec]:
-    for split in SPLITS:
-        for corpus in CORPORA:
+def _source_specs() -> Iterator[dg.AssetCheckSpec]:
+    for corpus in ("pg19", "openwebtext2"):
+        for split in SPLITS:
             key = raw_key(corpus, split)
-            if corpus != "unified":
-                yield dg.AssetCheckSpec(COUNTS, asset=key, description=counts_as_asked.__doc__)
-            yield dg.AssetCheckSpec(
-                LINES, asset=key, blocking=True, description=one_document_a_line.__doc__
-            )
-        unified = raw_key("unified", split)
-        yield dg.AssetCheckSpec(BALANCE, asset=unified, description=balanced.__doc__)
+            yield dg.AssetCheckSpec(COUNTS, asset=key, description=counts_as_asked.__doc__)
+            yield _lines_spec(key)
+
+
+def _unified_specs() -> Iterator[dg.AssetCheckSpec]:
+    for split in SPLITS:
+        key = raw_key("unified", split)
+        yield _lines_spec(key)
+        yield dg.AssetCheckSpec(BALANCE, asset=key, description=balanced.__doc__)
         if split != "train":
-            # the other splits are inputs of this check too: it waits for them
-            others = [raw_key("unified", other) for other in SPLITS if other != split]
             yield dg.AssetCheckSpec(
                 LEAKAGE,
-                asset=unified,
-                additional_deps=others,
+                asset=key,
+                additional_deps=[raw_key("unified", other) for other in SPLITS if other != split],
                 blocking=True,
                 description=no_split_leakage.__doc__,
             )
 
 
-@dg.multi_asset_check(name="corpus_checks", specs=list(_specs()), can_subset=True)
-def corpus_checks(
+def _lines_spec(key: dg.AssetKey) -> dg.AssetCheckSpec:
+    return dg.AssetCheckSpec(
+        LINES, asset=key, blocking=True, description=one_document_a_line.__doc__
+    )
+
+
+# Two steps, because the unified documents wait for the blocking checks of their sources.
+@dg.multi_asset_check(name="source_checks", specs=list(_source_specs()), can_subset=True)
+def source_checks(
     context: dg.AssetCheckExecutionContext, settings_file: SettingsFile
 ) -> Iterator[dg.AssetCheckResult]:
-    """Look at what the corpus steps wrote, before anything is made from it."""
+    """Look at the documents of each source."""
+    yield from _results(context, settings_file)
+
+
+@dg.multi_asset_check(name="unified_checks", specs=list(_unified_specs()), can_subset=True)
+def unified_checks(
+    context: dg.AssetCheckExecutionContext, settings_file: SettingsFile
+) -> Iterator[dg.AssetCheckResult]:
+    """Look at the unified documents before anything is made from them."""
+    yield from _results(context, settings_file)
+
+
+def _results(
+    context: dg.AssetCheckExecutionContext, settings_file: SettingsFile
+) -> Iterator[dg.AssetCheckResult]:
     with watched(context):
         settings = settings_file.read()
         for key in sorted(context.selected_asset_check_keys):

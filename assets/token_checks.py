@@ -69,41 +69,43 @@ def unknown_share(windows: Windows) -> Finding:
     return Finding(problem, {"share": share, "words": words, "unknown": unknown}, warn=True)
 
 
-def _specs() -> Iterator[dg.AssetCheckSpec]:
-    yield dg.AssetCheckSpec(
-        SPECIALS, asset=VOCABULARY, blocking=True, description=size_and_specials.__doc__
-    )
+@dg.asset_check(
+    name=SPECIALS, asset=VOCABULARY, blocking=True, description=size_and_specials.__doc__
+)
+def vocabulary_check(
+    context: dg.AssetCheckExecutionContext, settings_file: SettingsFile
+) -> dg.AssetCheckResult:
+    """Look at the vocabulary before windows are made with it."""
+    with watched(context):
+        training = settings_file.read().training
+        found = size_and_specials(Path(training.vocab_path), training.vocab_size)
+        return found.result(dg.AssetCheckKey(VOCABULARY, SPECIALS), context)
+
+
+def _windows_specs() -> Iterator[dg.AssetCheckSpec]:
     for split in SPLITS:
         key = windows_key(split)
-        yield dg.AssetCheckSpec(
-            SHAPE,
-            asset=key,
-            additional_deps=[VOCABULARY],
-            blocking=True,
-            description=shape_and_ids.__doc__,
-        )
+        yield dg.AssetCheckSpec(SHAPE, asset=key, blocking=True, description=shape_and_ids.__doc__)
         yield dg.AssetCheckSpec(UNKNOWN, asset=key, description=unknown_share.__doc__)
 
 
-@dg.multi_asset_check(name="token_checks", specs=list(_specs()), can_subset=True)
-def token_checks(
+@dg.multi_asset_check(name="windows_checks", specs=list(_windows_specs()), can_subset=True)
+def windows_checks(
     context: dg.AssetCheckExecutionContext, settings_file: SettingsFile
 ) -> Iterator[dg.AssetCheckResult]:
-    """Look at the vocabulary and the windows before anything is trained on them."""
+    """Look at the windows before anything is trained on them."""
     with watched(context):
         settings = settings_file.read()
         for key in sorted(context.selected_asset_check_keys):
-            yield _finding(settings, key).result(key, context)
+            split = key.asset_key.to_user_string().rpartition(".")[2]
+            yield _finding(settings, split, key.name).result(key, context)
 
 
-def _finding(settings: Settings, key: dg.AssetCheckKey) -> Finding:
+def _finding(settings: Settings, split: str, check: str) -> Finding:
     training = settings.training
-    vocabulary = Path(training.vocab_path)
-    if key.asset_key == VOCABULARY:
-        return size_and_specials(vocabulary, training.vocab_size)
-    split = key.asset_key.to_user_string().rpartition(".")[2]
     windows = Windows.open(settings.windows_path(split))
-    if key.name == UNKNOWN:
+    if check == UNKNOWN:
         return unknown_share(windows)
     most = training.max_sequences if split == "train" else training.max_valid_sequences
-    return shape_and_ids(windows, training.sequence_length, most, len(read_json(vocabulary)))
+    vocabulary_size = len(read_json(Path(training.vocab_path)))
+    return shape_and_ids(windows, training.sequence_length, most, vocabulary_size)

@@ -12,10 +12,11 @@ from small_corpora import write_corpora, write_corpus
 
 from assets.corpus_checks import (
     balanced,
-    corpus_checks,
     counts_as_asked,
     no_split_leakage,
     one_document_a_line,
+    source_checks,
+    unified_checks,
 )
 from assets.settings_file import SettingsFile
 from perigee.corpus.documents import raw_paths
@@ -95,7 +96,7 @@ def test_all_of_them_in_the_graph(settings: Settings, instance: dg.DagsterInstan
     # valid and test may have one document of each source, and share one here
     write_corpus(settings.raw_path("unified", "test"), [("pg19", "valid book 0 of words")])
     result = dg.materialize(
-        [corpus_checks],
+        [source_checks, unified_checks],
         selection=dg.AssetSelection.all_asset_checks(),
         instance=instance,
         resources={"settings_file": SettingsFile()},

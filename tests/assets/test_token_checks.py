@@ -10,7 +10,13 @@ import pytest
 from small_corpora import write_corpora
 
 from assets.settings_file import SettingsFile
-from assets.token_checks import shape_and_ids, size_and_specials, token_checks, unknown_share
+from assets.token_checks import (
+    shape_and_ids,
+    size_and_specials,
+    unknown_share,
+    vocabulary_check,
+    windows_checks,
+)
 from perigee import stages
 from perigee.files import write_json
 from perigee.settings import Settings
@@ -76,7 +82,7 @@ def test_all_of_them_in_the_graph(settings: Settings, instance: dg.DagsterInstan
     write_corpora(settings)
     stages.prepare(settings)
     result = dg.materialize(
-        [token_checks],
+        [vocabulary_check, windows_checks],
         selection=dg.AssetSelection.all_asset_checks(),
         instance=instance,
         resources={"settings_file": SettingsFile()},
