@@ -28,37 +28,37 @@ def masked_cross_entropies(
     denoiser: Denoiser, source: Source, code: PartCode | None, is_split: tuple[bool, ...]
 ) -> list[tuple[int, int, float]]:
     """For every set of masked units: its size, the number of units, the expected cross-entropy."""
-    windows = source.windows
-    length = windows.shape[1]
+    length, count = source.windows.shape[1], len(source.windows)
     sizes = [len(code) if code is not None and split else 1 for split in is_split]
-    out = []
-    for pattern in product((False, True), repeat=sum(sizes)):
-        pieces = list(torch.tensor(pattern).split(sizes))
-        words = torch.ones(length)
-        parts = torch.ones(length, len(code) if code is not None else 1)
-        for place, piece in enumerate(pieces):
+    patterns = list(product((0.0, 1.0), repeat=sum(sizes)))
+    words = torch.ones(len(patterns), length, dtype=torch.float64)
+    parts = torch.ones(len(patterns), length, len(code) if code is not None else 1).double()
+    for row, pattern in enumerate(patterns):
+        for place, piece in enumerate(torch.tensor(pattern).double().split(sizes)):
             if is_split[place]:
-                parts[place] = (~piece).double()
+                parts[row, place] = 1.0 - piece
             else:
-                words[place] = float(not piece[0])
-        coins = torch.tensor([0.0 if split else 1.0 for split in is_split])
-        draws = Draws(
-            torch.zeros(len(windows)),
-            *(t.double().expand(len(windows), *t.shape) for t in (words, coins, parts)),
-        )
-        units = choose_units(torch.zeros_like(windows, dtype=torch.bool), draws, code, 0.5)
-        corruption = corrupt(windows, units, torch.full((len(windows),), 0.5), code)
-        terms = cross_entropies(
-            denoiser,
-            windows,
-            torch.zeros_like(windows, dtype=torch.bool),
-            corruption,
-            torch.ones(len(windows), dtype=torch.float64),
-            code,
-        )
-        expected = float(terms.rows @ source.probabilities)
-        out.append((sum(pattern), sum(sizes), expected))
-    return out
+                words[row, place] = 1.0 - piece[0]
+    coins = torch.tensor([0.0 if split else 1.0 for split in is_split]).double()
+    # All patterns of all windows in one batch: a number of 0 means masked, 1 visible.
+    rows = len(patterns) * count
+    draws = Draws(
+        torch.zeros(rows),
+        words.repeat_interleave(count, 0),
+        coins.expand(rows, length),
+        parts.repeat_interleave(count, 0),
+    )
+    windows = source.windows.repeat(len(patterns), 1)
+    is_padding = torch.zeros_like(windows, dtype=torch.bool)
+    units = choose_units(is_padding, draws, code, 0.5)
+    corruption = corrupt(windows, units, torch.full((rows,), 0.5, dtype=torch.float64), code)
+    ones = torch.ones(rows, dtype=torch.float64)
+    terms = cross_entropies(denoiser, windows, is_padding, corruption, ones, code)
+    expected = terms.rows.view(len(patterns), count) @ source.probabilities
+    return [
+        (int(sum(pattern)), sum(sizes), nats)
+        for pattern, nats in zip(patterns, expected.tolist(), strict=True)
+    ]
 
 
 def exact_bound(
@@ -71,6 +71,11 @@ def exact_bound(
     """The NELBO, nats a window, for one outcome of the coins."""
     length = source.windows.shape[1]
     outcomes = masked_cross_entropies(denoiser, source, code, is_split or (False,) * length)
+    return integrate(outcomes, schedule)
+
+
+def integrate(outcomes: list[tuple[int, int, float]], schedule: Schedule) -> float:
+    """The expected cross-entropies of all sets, weighted and integrated over time."""
     times, weights = quadrature()
     share = schedule.masked_share(times)
     total = torch.zeros_like(times)

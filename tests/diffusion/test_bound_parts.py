@@ -9,7 +9,7 @@ from itertools import product
 import numpy as np
 import pytest
 import torch
-from enumeration import exact_bound
+from enumeration import exact_bound, integrate, masked_cross_entropies
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
@@ -37,20 +37,21 @@ by_case = pytest.mark.parametrize(("length", "symbols", "code"), CASES, ids=IDS)
 
 
 @by_case
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=2, deadline=None)
 @given(seed=st.integers(0, 10**6))
 def test_the_exact_denoisers_bound_is_the_entropy_for_every_throw_of_the_coins(
     length: int, symbols: int, code: PartCode, seed: int
 ) -> None:
     source = random_source(seed, length, symbols)
     for is_split in product((False, True), repeat=length):
+        denoiser = ExactDenoiser(source, code)
+        outcomes = masked_cross_entropies(denoiser, source, code, is_split)
         for schedule in SCHEDULES:
-            bound = exact_bound(ExactDenoiser(source, code), source, schedule, code, is_split)
-            assert bound == pytest.approx(source.entropy, abs=1e-6)
+            assert integrate(outcomes, schedule) == pytest.approx(source.entropy, abs=1e-6)
 
 
 @by_case
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=2, deadline=None)
 @given(seed=st.integers(0, 10**6))
 def test_a_wrong_denoisers_bound_is_its_cross_entropy_and_above_the_entropy(
     length: int, symbols: int, code: PartCode, seed: int
@@ -107,10 +108,8 @@ def _joint_form(source: Source, code: PartCode) -> float:
     total = length * count
     denoiser = ExactDenoiser(source, code)
     nats = 0.0
-    for pattern in product((False, True), repeat=total):
+    for pattern in list(product((False, True), repeat=total))[1:]:
         hidden = sum(pattern)
-        if not hidden:
-            continue
         is_hidden = torch.tensor(pattern).view(1, length, count).expand(len(source.windows), -1, -1)
         seen, residues = _seen(source, code, is_hidden)
         log_p = denoiser.hidden(seen, None, residues)
@@ -157,7 +156,7 @@ def test_the_training_bound_meets_the_entropy_with_coins_and_warped_times(
     schedule: Schedule,
 ) -> None:
     source, code = random_source(32, 2, 8), residue_code((3, 4), 10)
-    count = 40_000
+    count = 12_000
     chosen = np.random.default_rng(4).choice(64, size=count, p=source.probabilities.numpy())
     windows = source.windows[chosen]
     objective = Objective(schedule=schedule, code=code, unmask_fraction=0.5, mask_fraction=0.4)
@@ -165,5 +164,5 @@ def test_the_training_bound_meets_the_entropy_with_coins_and_warped_times(
         2, epoch=0, step=0, positions=range(count), batch_size=count, length=2, parts=2
     )
     report = objective.training_loss(ExactDenoiser(source, code), windows, windows == PAD, draws)
-    assert report.nelbo_per_word == pytest.approx(source.entropy / 2, rel=0.02)
+    assert report.nelbo_per_word == pytest.approx(source.entropy / 2, rel=0.03)
     assert report.masked_units > report.masked_words > 0

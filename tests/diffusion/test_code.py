@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from perigee.diffusion.code import PartCode, code_named, digit_code, residue_code
@@ -29,6 +29,7 @@ def test_all_parts_together_tell_every_id_apart(code: PartCode) -> None:
     assert parts.shape == (code.vocabulary_size, len(code))
 
 
+@settings(max_examples=50, deadline=None)
 @given(st.integers(0, 50_004))
 def test_residues_are_remainders_and_digits_are_digits(i: int) -> None:
     word = torch.tensor(i)

@@ -88,13 +88,13 @@ def test_the_training_bound_is_unbiased_for_every_mask_fraction(
     schedule: Schedule, mask_fraction: float
 ) -> None:
     source = random_source(21, 3, 4)
-    chosen = np.random.default_rng(0).choice(64, size=60_000, p=source.probabilities.numpy())
+    chosen = np.random.default_rng(0).choice(64, size=15_000, p=source.probabilities.numpy())
     windows = source.windows[chosen]
-    draws = draw_noise(1, epoch=0, step=0, positions=range(60_000), batch_size=60_000, length=3)
+    draws = draw_noise(1, epoch=0, step=0, positions=range(15_000), batch_size=15_000, length=3)
     objective = Objective(schedule=schedule, mask_fraction=mask_fraction)
     report = objective.training_loss(ExactDenoiser(source), windows, windows == PAD, draws)
     # Independent masks have a heavy tail near t = 0: hence the wide margin (seeded, not flaky).
-    assert report.nelbo_per_word == pytest.approx(source.entropy / 3, rel=0.02)
+    assert report.nelbo_per_word == pytest.approx(source.entropy / 3, rel=0.03)
     assert report.loss.item() == pytest.approx(report.nelbo_per_word)
 
 
