@@ -74,7 +74,7 @@ def _text(trajectory: Trajectory, row: int) -> dict[str, Any]:
             look, position = _look(slot), slot.position
             is_changed = bool(frame.is_changed[row, position])
             if is_changed or before.get(position) != look:
-                # A space alone may come or go with the next word: the decision stays as old as it is.
+                # A space alone may come or go with the next word: that decides nothing.
                 if is_changed or position not in decided:
                     decided[position] = frame.step
                 before[position] = look

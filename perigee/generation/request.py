@@ -6,12 +6,12 @@ import math
 from dataclasses import dataclass, field
 from typing import Literal
 
-from perigee.diffusion.schedule import ScheduleName
 from perigee.errors import GenerationError
 
 SamplerName = Literal["ancestral", "confidence", "remasking"]
 CertaintyName = Literal["probability", "entropy", "margin"]
 RemaskingName = Literal["cap", "rescale", "loop"]
+ScheduleName = Literal["linear", "cosine"]
 
 DEFAULT_LENGTH = 64
 """Words of a text whose length is not given."""

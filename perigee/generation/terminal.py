@@ -104,8 +104,7 @@ class LiveView:
         terminal = self.terminal
         width = terminal.size()[0]
         lines = [paint(line, terminal.has_colour) for line in lay_out(frame, wording, width)]
-        terminal.stream.write(self._back() + "\n".join([heading(frame, self.steps), *lines, ""]))
-        terminal.stream.flush()
+        self._write([heading(frame, self.steps), *lines])
         self._shown = []
 
     def _rewrite(self, frame: Frame, wording: Wording) -> None:
@@ -116,19 +115,29 @@ class LiveView:
         lines = lines[-max(1, height - 2) :]
         title = heading(frame, self.steps)[:width]
         painted = [title, *(paint(line, terminal.has_colour) for line in lines)]
-        # One write for the whole frame, without a moment at which the screen is empty.
-        terminal.stream.write(self._back() + "\n".join(painted) + "\n")
-        terminal.stream.flush()
+        self._write(painted)
         self._shown = [len(title), *(line_width(line) for line in lines)]
 
+    def _write(self, lines: list[str]) -> None:
+        """Put lines over those on the screen, in one write, with no moment at which it is empty."""
+        stream = self.terminal.stream
+        if self.terminal.is_interactive:
+            # Each row is cleared behind its text, then what is left below. Clearing it all first
+            # would flicker, and terminals may keep a copy of a screen that is cleared from its top.
+            text = self._back() + "".join(f"{line}\x1b[K\n" for line in lines) + "\x1b[J"
+        else:
+            text = "".join(f"{line}\n" for line in lines)
+        stream.write(text)
+        stream.flush()
+
     def _back(self) -> str:
-        """Cursor to the first row of what is shown, and everything from there on erased."""
+        """Cursor to the first row of what is shown."""
         if not self._shown:
             return ""
         width = max(1, self.terminal.size()[0])
         # After the window became narrower, lines that were one row are several.
         rows = sum(max(1, -(-cells // width)) for cells in self._shown)
-        return f"\x1b[{rows}A\r\x1b[J"
+        return f"\x1b[{rows}A\r"
 
 
 def open_view(name: ViewName, terminal: Terminal, steps: int) -> MatrixView | LiveView:

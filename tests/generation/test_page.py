@@ -121,8 +121,8 @@ def test_the_page_plays(trajectories: list[Trajectory], tmp_path: Path, browser:
     assert new == (frame.is_changed & ~frame.is_masked)[0].sum() > 0
 
     hint = browser.evaluate(
-        "document.querySelector('.new').dispatchEvent(new MouseEvent('mouseover', {bubbles: true}));"
-        "at('hint').textContent"
+        "const over = new MouseEvent('mouseover', {bubbles: true});"
+        "document.querySelector('.new').dispatchEvent(over); at('hint').textContent"
     )
     assert re.fullmatch(r"Word \d+: decided in step 3, with probability 0\.\d+", hint)
 
