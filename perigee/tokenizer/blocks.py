@@ -18,6 +18,8 @@ from perigee.observer import Observer
 from perigee.tokenizer.pieces import Pieces, find_pieces
 
 BLOCK_BYTES = 1 << 23
+MAXIMUM_WORKERS = 4
+"""Threads that cut blocks; more would only hold blocks in memory and wait for the one behind."""
 _LINE_END = b"\n"
 
 
@@ -59,7 +61,7 @@ class RawReader:
             After the last block, if the file is not what its manifest says.
         """
         digest = hashlib.sha256()
-        workers = os.cpu_count() or 1
+        workers = min(len(os.sched_getaffinity(0)), MAXIMUM_WORKERS)
         done = 0
         with ThreadPoolExecutor(workers) as pool:
             ahead: deque[tuple[int, Future[Pieces]]] = deque()

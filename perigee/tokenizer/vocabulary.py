@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+import heapq
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -28,6 +27,7 @@ STAGE = "vocabulary"
 CODE_VERSION = f"1+{WORDS_VERSION}"
 _WORDS_IN_MEMORY = 1_000_000
 """Different words counted in memory before their counts go to disk."""
+_DATABASE_MEMORY = "256MB"
 
 
 def manifest_path(vocab_path: Path) -> Path:
@@ -77,31 +77,36 @@ def build_vocabulary(
     directory = vocab_path.parent
     lock = directory / f".{vocab_path.name}.lock"
     with exclusive_lock(lock, what="the vocabulary", wait_seconds=60):
-        reader = RawReader(raw)
-        settings = {"size": size}
-        inputs = (reader.as_input(directory),)
-        path = manifest_path(vocab_path)
-        expected = recipe(STAGE, CODE_VERSION, settings, inputs)
-        if not fresh and (manifest := current_manifest(path, expected)):
-            observer.say("vocabulary: reused, its documents have not changed")
-            return Built(path, manifest, reused=True)
-        remove_partials(directory)
-        words, counts = _count(reader, size, directory, observer)
-        if len(words) < size:
-            observer.say(
-                f"vocabulary: {len(words)} words; {size} were asked for, and there are no more"
-            )
-        files = write_vocabulary(vocab_path, (*SPECIAL_TOKENS, *words))
-        manifest = Manifest(
-            artifact="vocabulary",
-            stage=STAGE,
-            code_version=CODE_VERSION,
-            settings=settings,
-            inputs=inputs,
-            files=tuple(record_file(file, directory) for file in files),
-            counts=counts,
+        return _build(RawReader(raw), vocab_path, size, observer, fresh)
+
+
+def _build(
+    reader: RawReader, vocab_path: Path, size: int, observer: Observer, fresh: bool
+) -> Built:
+    directory, path = vocab_path.parent, manifest_path(vocab_path)
+    settings = {"size": size}
+    inputs = (reader.as_input(directory),)
+    expected = recipe(STAGE, CODE_VERSION, settings, inputs)
+    if not fresh and (manifest := current_manifest(path, expected)):
+        observer.say("vocabulary: reused, its documents have not changed")
+        return Built(path, manifest, reused=True)
+    remove_partials(directory)
+    words, counts = _count(reader, size, directory, observer)
+    if len(words) < size:
+        observer.say(
+            f"vocabulary: {len(words)} words; {size} were asked for, and there are no more"
         )
-        write_manifest(path, manifest)
+    files = write_vocabulary(vocab_path, (*SPECIAL_TOKENS, *words))
+    manifest = Manifest(
+        artifact="vocabulary",
+        stage=STAGE,
+        code_version=CODE_VERSION,
+        settings=settings,
+        inputs=inputs,
+        files=tuple(record_file(file, directory) for file in files),
+        counts=counts,
+    )
+    write_manifest(path, manifest)
     return Built(path, manifest, reused=False)
 
 
@@ -168,15 +173,24 @@ class WordCounter:
 
     def most_frequent(self, size: int) -> list[tuple[str, int]]:
         """The ``size`` most frequent words with their counts, ties by code point."""
+        if not self._files:
+            self.different = len(self._numbers)
+            pairs = zip(self._numbers, self._counts.tolist(), strict=False)
+            return heapq.nsmallest(size, pairs, key=lambda pair: (-pair[1], pair[0]))
         self._spill()
-        # Words are compared as UTF-8 bytes, whose order is that of the code points.
-        query = (
-            "SELECT word, CAST(sum(count) AS BIGINT) AS n FROM read_parquet($files) GROUP BY word"
-        )
-        files = str(self.scratch / "*.parquet")
-        with _database(self.scratch) as database:
-            database.execute(f"CREATE TABLE counts AS {query}", {"files": files})
+        return self._most_frequent_on_disk(size)
+
+    def _most_frequent_on_disk(self, size: int) -> list[tuple[str, int]]:
+        with duckdb.connect() as database:
+            database.execute(f"SET memory_limit = '{_DATABASE_MEMORY}'")
+            database.execute("SET temp_directory = $path", {"path": str(self.scratch / "spilled")})
+            database.execute(
+                "CREATE TABLE counts AS SELECT word, CAST(sum(count) AS BIGINT) AS n"
+                " FROM read_parquet($files) GROUP BY word",
+                {"files": str(self.scratch / "*.parquet")},
+            )
             self.different = database.execute("SELECT count(*) FROM counts").fetchall()[0][0]
+            # The order of UTF-8 bytes is that of the code points.
             rows = database.execute(
                 "SELECT word, n FROM counts ORDER BY n DESC, encode(word) LIMIT $size",
                 {"size": size},
@@ -193,13 +207,3 @@ class WordCounter:
         self._numbers = _Appearing()
         self._counts = np.zeros(0, dtype=np.int64)
         self._table = PieceTable(self._numbers)
-
-
-@contextmanager
-def _database(directory: Path) -> Iterator[duckdb.DuckDBPyConnection]:
-    connection = duckdb.connect(str(directory / "counts.duckdb"))
-    try:
-        connection.execute("SET memory_limit = '256MB'")
-        yield connection
-    finally:
-        connection.close()
