@@ -10,7 +10,6 @@ from assets.findings import Finding
 from assets.names import raw_key
 from assets.settings_file import SettingsFile
 from assets.watching import watched
-from perigee import stages
 from perigee.corpus.documents import SPLITS, raw_paths
 from perigee.manifest import read_manifest
 from perigee.settings import Settings
@@ -24,11 +23,12 @@ BLOCK_BYTES = 1 << 22
 CONTROLS = bytes(c for c in range(32) if c != ord("\n")) + b"\x7f"
 
 
-def counts_as_asked(raw: Path, asked: int) -> Finding:
-    """As many documents as the settings ask for; fewer, because the source ends, is a warning."""
-    documents = read_manifest(raw_paths(raw).manifest).counts["documents"]
-    shown = {"documents": documents, "asked": asked or "all"}
-    if asked == 0 or documents == asked:
+def counts_as_asked(raw: Path) -> Finding:
+    """As many documents as were asked for; fewer, because the source ends, is a warning."""
+    counts = read_manifest(raw_paths(raw).manifest).counts
+    documents, asked = counts["documents"], counts["requested"]
+    shown = {"documents": documents, "asked": asked}
+    if asked in ("all", documents):
         return Finding(metadata=shown)
     if documents > asked:
         return Finding(f"{documents} documents, but {asked} were asked for", shown)
@@ -138,7 +138,7 @@ def _results(
 def _finding(settings: Settings, corpus: str, split: str, check: str) -> Finding:
     raw = settings.raw_path(corpus, split)
     if check == COUNTS:
-        return counts_as_asked(raw, stages.limits(settings, corpus).of(split))
+        return counts_as_asked(raw)
     if check == LINES:
         return one_document_a_line(raw)
     if check == BALANCE:

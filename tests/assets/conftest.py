@@ -28,6 +28,8 @@ epochs = 3
 vocab_size = 200
 use_gpu = false
 [data]
+pg19_root = "pg19"
+openwebtext2 = "archive.tar"
 train_limit = 2
 valid_limit = 1
 test_limit = 1

@@ -10,14 +10,16 @@ from perigee.manifest import Built
 from perigee.settings import Settings
 
 
-def write_corpus(raw: Path, documents: Sequence[tuple[str, str]]) -> Built:
+def write_corpus(
+    raw: Path, documents: Sequence[tuple[str, str]], requested: int | str = "all"
+) -> Built:
     """Write (source, text) pairs as documents with index and manifest."""
     with open_split(raw) as writer:
         for row, (source, text) in enumerate(documents):
             document = prepare(text.encode(), Origin(source, "shard", row))
             assert document is not None
             writer.add(document)
-    return Plan(raw, raw.name, "test", "1", {}, ()).commit(writer, {})
+    return Plan(raw, raw.name, "test", "1", {}, ()).commit(writer, {"requested": requested})
 
 
 def write_corpora(settings: Settings, documents: int = 2) -> dict[str, dict[str, Built]]:
@@ -28,5 +30,6 @@ def write_corpora(settings: Settings, documents: int = 2) -> dict[str, dict[str,
         pages = [("openwebtext2", f"{split} page {i} of words") for i in range(documents)]
         both = [document for pair in zip(books, pages, strict=True) for document in pair]
         for corpus, texts in (("pg19", books), ("openwebtext2", pages), ("unified", both)):
-            built[corpus][split] = write_corpus(settings.raw_path(corpus, split), texts)
+            raw = settings.raw_path(corpus, split)
+            built[corpus][split] = write_corpus(raw, texts, len(texts))
     return built
