@@ -61,6 +61,9 @@ def make_band(
         radius = [shape.radius(int(words)) for words in (~is_padding).sum(1).tolist()]
     block, reach = band_blocks(L, max(radius), block)
     N = -(-L // block)
+    turn = rotary_turns(L, shape.head_dim, device, dtype)
+    if is_padding is None and radius[0] >= L - 1:
+        return Band(L, block, N, reach, None, turn)
     query = torch.arange(N * block, device=device).view(N, block)
     key = query[:, :1] - reach + torch.arange(block + 2 * reach, device=device)
     distance = (query[:, :, None] - key[:, None, :]).abs()
@@ -69,11 +72,9 @@ def make_band(
         is_key = is_key & ~is_padding[:, key.clamp(0, L - 1)]
     limit = torch.tensor(radius, device=device)[:, None, None, None]
     visible = ((distance <= limit) & is_key[:, :, None, :]) | (distance == 0)
-    bias = None
-    if not bool(visible.all()):
-        hidden = torch.zeros((), dtype=dtype, device=device).masked_fill(~visible, -torch.inf)
-        bias = hidden.expand(B, -1, -1, -1).reshape(B * N, 1, block, -1)
-    return Band(L, block, N, reach, bias, rotary_turns(L, shape.head_dim, device, dtype))
+    hidden = torch.zeros((), dtype=dtype, device=device).masked_fill(~visible, -torch.inf)
+    bias = hidden.expand(B, -1, -1, -1).reshape(B * N, 1, block, -1)
+    return Band(L, block, N, reach, bias, turn)
 
 
 def rotary_turns(

@@ -175,3 +175,36 @@ def test_parameters_by_part_count_all() -> None:
     assert sum(counts.values()) == sum(p.numel() for p in denoiser.parameters())
     assert counts["embedding and head"] == 60 * 24 + 60 + 24
     assert counts["glimpses"] == 16 * 24
+
+
+def test_thirty_two_layers_start_level_and_train_from_the_first_step() -> None:
+    shape = dataclasses.replace(SHAPE, num_layers=32, mamba_repeat=2)
+    denoiser = Denoiser(shape)
+    ids = words(8, 32, seed=2)
+    ids[:, 1::2] = ids[:, ::2]  # every second word repeats the one before: easily told
+    hidden_words = torch.zeros(8, 32, dtype=torch.bool)
+    hidden_words[:, 1::2] = True
+    optimizer = torch.optim.AdamW(denoiser.parameters(), lr=3e-3)
+    losses = []
+    for step in range(12):
+        optimizer.zero_grad()
+        hidden = denoiser.hidden(ids.masked_fill(hidden_words, 1))
+        loss = torch.nn.functional.cross_entropy(
+            denoiser.logits(hidden[hidden_words]), ids[hidden_words]
+        )
+        loss.backward()
+        losses.append(loss.item())
+        if step == 0:
+            norms = torch.tensor(
+                [
+                    torch.stack(
+                        [p.grad.norm() for p in b.parameters() if p.grad is not None]
+                    ).norm()
+                    for b in denoiser.blocks
+                ]
+            )
+            assert norms.max() < 4 * norms.min()
+        torch.nn.utils.clip_grad_norm_(denoiser.parameters(), 1.0)
+        optimizer.step()
+    assert max(losses[1:]) < losses[0] + 0.2
+    assert losses[-1] < losses[0] - 1.0
