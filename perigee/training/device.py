@@ -143,7 +143,10 @@ def deterministic(device: Device) -> Iterator[None]:
 
 
 def _cpu() -> Device:
-    return Device(torch.device("cpu"), "CPU", has_bfloat16=False)
+    """The CPU; with instructions for bfloat16 its matrix products take a quarter of the time."""
+    has = getattr(torch.cpu, "get_capabilities", dict)()
+    has_bfloat16 = bool(has.get("avx512_bf16") or has.get("amx_bf16"))
+    return Device(torch.device("cpu"), "CPU", has_bfloat16)
 
 
 def _problem(cuda: Cuda, cards: Sequence[Card], complaint: str, index: int) -> str | None:
@@ -197,7 +200,7 @@ def _describe(card: Card) -> str:
 
 def _command(index: str) -> str:
     version = torch.__version__.partition("+")[0]
-    return f"pip install torch=={version} --index-url https://download.pytorch.org/whl/{index}"
+    return f"PyTorch's installation page gives the command for torch {version} and {index}"
 
 
 def supported(capability: tuple[int, int], architectures: Sequence[str]) -> bool:

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import math
 import time
-from contextlib import nullcontext
 from pathlib import Path
+from typing import Any, NoReturn
 
-from perigee.diffusion.bound import evaluate_bound
 from perigee.errors import Interrupted
 from perigee.manifest import Manifest
 from perigee.observer import Observer, Scalar
@@ -33,6 +31,7 @@ from perigee.training.remedies import (
 from perigee.training.signals import StopRequest, catch_stop_signals
 from perigee.training.standing import refuse_differences
 from perigee.training.step import StepReport, StepRules, take_step
+from perigee.training.validation import StoppableObserver, StopValidation, validate
 
 
 class EpochRunner:
@@ -62,6 +61,7 @@ class EpochRunner:
         self.steps = steps_per_epoch(len(data.train), training.batch_size)
         self._standing: str | None = None
         """Version of the checkpoint that the learner is at; ``None`` at the beginning."""
+        self._stop = StopRequest()
         self._recorded = (0.0, 0)
         """Seconds and words of this process since its last record."""
 
@@ -82,15 +82,14 @@ class EpochRunner:
         training = self.settings.training
         with disk_errors(Path(training.checkpoint_dir)), deterministic(self.device):
             self._begin(epoch, previous)
-            with self._open_log(epoch) as log:
+            # A signal is honoured after a step and during validation; one that comes while the
+            # checkpoint is written, at the beginning of the next epoch.
+            with catch_stop_signals(self._stop), self._open_log(epoch) as log:
+                if any(self.processes.largest([self._stop.signal_name is not None])):
+                    self._interrupt()
                 self._take_steps(epoch, log)
-                validation = self._validate(log)
-            progress = self.learner.progress
-            results = {
-                "train_loss": progress.epoch_loss / max(progress.epoch_words, 1),
-                "validation": validation,
-            }
-            manifest = self.keeper.write_checkpoint(epoch, self.learner, results)
+                results = self._validate(log)
+                manifest = self.keeper.write_checkpoint(epoch, self.learner, results)
         self._standing = manifest.version
         return manifest
 
@@ -125,20 +124,19 @@ class EpochRunner:
     def _take_steps(self, epoch: int, log: TrainingLog) -> None:
         training, learner = self.settings.training, self.learner
         order = epoch_order(training.seed, epoch, len(self.data.train))
-        with catch_stop_signals() as stop:
-            while learner.progress.epoch_step < self.steps:
-                step = learner.progress.epoch_step
-                batch = make_batch(
-                    self.data.train.tokens,
-                    batch_rows(order, step, training.batch_size),
-                    seed=training.seed,
-                    epoch=epoch,
-                    step=step,
-                    parts=self.rules.objective.parts,
-                )
-                self._step(batch, log)
-                self.observer.progress(f"epoch {epoch}", step + 1, self.steps, "steps")
-                self._keep_or_stop(stop)
+        while learner.progress.epoch_step < self.steps:
+            step = learner.progress.epoch_step
+            batch = make_batch(
+                self.data.train.tokens,
+                batch_rows(order, step, training.batch_size),
+                seed=training.seed,
+                epoch=epoch,
+                step=step,
+                parts=self.rules.objective.parts,
+            )
+            self._step(batch, log)
+            self.observer.progress(f"epoch {epoch}", step + 1, self.steps, "steps")
+            self._keep_or_stop()
 
     def _step(self, batch: Batch, log: TrainingLog) -> None:
         training, learner = self.settings.training, self.learner
@@ -193,41 +191,47 @@ class EpochRunner:
         self.learner.progress = progress.after_record()
         self._recorded = (0.0, 0)
 
-    def _keep_or_stop(self, stop: StopRequest) -> None:
-        asked = stop.signal_name is not None or self.observer.should_stop()
-        asked_anywhere, due_anywhere = self.processes.largest([asked, self.keeper.is_due()])
-        if not asked_anywhere and not due_anywhere:
-            return
-        path = self.keeper.write_snapshot(self.learner)
-        if asked_anywhere:
-            progress = self.learner.progress
-            raise Interrupted(
-                f"stopped by {stop.signal_name or 'request'} after step {progress.epoch_step} of "
-                f"{self.steps} of epoch {progress.epoch}; everything is kept in {path}",
-                remedy="a resume goes on from there",
-            )
+    def _keep_or_stop(self) -> None:
+        """Write a snapshot if it is time or a stop was asked for, in any of the processes."""
+        asked = self._stop.signal_name is not None or self.observer.should_stop()
+        anywhere, due = self.processes.largest([asked, self.keeper.is_due()])
+        if anywhere:
+            self._interrupt()
+        if due:
+            self.keeper.write_snapshot(self.learner)
 
-    def _validate(self, log: TrainingLog) -> dict[str, Scalar]:
-        """The bound on the validation windows, with the averaged weights; in float32."""
-        training, learner = self.settings.training, self.learner
-        averaged = nullcontext() if learner.average is None else learner.average.applied()
-        with averaged:
-            report = evaluate_bound(
-                learner.denoiser,
+    def _interrupt(self) -> NoReturn:
+        progress = self.learner.progress
+        path = self.keeper.write_snapshot(self.learner)
+        raise Interrupted(
+            f"stopped by {self._stop.signal_name or 'request'} after step {progress.epoch_step} of "
+            f"{self.steps} of epoch {progress.epoch}; everything is kept in {path}",
+            remedy="a resume goes on from there",
+        )
+
+    def _validate(self, log: TrainingLog) -> dict[str, Any]:
+        """Validate, record it, and give the results that the checkpoint holds."""
+        asked = False
+
+        def check() -> None:
+            nonlocal asked
+            asked = asked or self._stop.signal_name is not None or self.observer.should_stop()
+            if asked and self.processes.count == 1:
+                raise StopValidation
+
+        try:
+            values = validate(
+                self.learner,
                 self.data.valid.tokens,
-                objective=self.rules.objective,
-                times_per_window=self.settings.diffusion.evaluation_times,
-                seed=training.seed,
-                batch_size=max(1, training.batch_size // training.accumulate),
-                device=self.device.torch_device,
-                observer=self.observer,
+                self.rules.objective,
+                self.settings,
+                self.device,
+                StoppableObserver(self.observer, check),
             )
-        values: dict[str, Scalar] = {
-            name: value if math.isfinite(value) else None
-            for name, value in report.to_dict().items()
-        }
-        progress = learner.progress
+        except StopValidation:
+            self._interrupt()
+        progress = self.learner.progress
         loss = progress.epoch_loss / max(progress.epoch_words, 1)
         place: dict[str, Scalar] = {"epoch": progress.epoch, "step": progress.step}
         log.write("validation", {**place, "train_loss": loss, **values})
-        return values
+        return {"train_loss": loss, "validation": values}

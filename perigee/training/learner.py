@@ -12,7 +12,7 @@ from perigee.model.shape import DenoiserShape
 from perigee.settings import Settings
 from perigee.tokenizer.residues import choose_moduli
 from perigee.training.averaging import Average
-from perigee.training.optimizer import build_optimizer
+from perigee.training.optimizer import Updater, build_optimizer
 from perigee.training.progress import Progress
 
 
@@ -23,7 +23,7 @@ class Learner:
     denoiser: Denoiser
     average: Average | None
     """Averaged weights; ``None`` for an ``ema_decay`` of 0."""
-    optimizer: torch.optim.Optimizer
+    optimizer: Updater
     progress: Progress = field(default_factory=Progress)
 
 

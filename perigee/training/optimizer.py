@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,13 @@ from perigee.config import TrainingSettings
 from perigee.errors import CheckpointError
 
 SEPARATOR = "|"
+
+OTHERS_RATE = 3.0
+"""With Muon: AdamW's learning rate for what is no matrix, as a multiple of Muon's. Measured on the
+embedded sample, 400 steps: bounds of 5.27, 5.16 nats a word at factors of 1, 3."""
+
+OTHERS_BETAS = (0.9, 0.98)
+"""With Muon: AdamW's decay rates; rare words' second moments are not those of 1,000 steps ago."""
 
 
 def decayed_names(module: nn.Module) -> frozenset[str]:
@@ -28,47 +36,88 @@ def decayed_names(module: nn.Module) -> frozenset[str]:
     )
 
 
-def build_optimizer(
-    module: nn.Module, training: TrainingSettings, device: torch.device
-) -> torch.optim.Optimizer:
-    """AdamW (decoupled weight decay) or Adam (the decay added to the gradient, as L2 penalty).
+@dataclass(frozen=True)
+class Part:
+    """An update rule and the parameters that are its own."""
 
-    The learning rate is set at each step and belongs to no saved state. Fused on CUDA and on
-    the CPU: one kernel for all parameters, instead of a dozen small ones for each.
+    rule: torch.optim.Optimizer
+    rate_factor: float = 1.0
+    """Its learning rate, as a multiple of the settings'."""
+
+
+class Updater:
+    """One or several update rules that share out a model's parameters."""
+
+    def __init__(self, *parts: Part) -> None:
+        self.parts = parts
+
+    def step(self) -> None:
+        """Update every parameter from its gradient."""
+        for part in self.parts:
+            part.rule.step()
+
+    def zero_grad(self, *, set_to_none: bool = True) -> None:
+        """Forget every gradient."""
+        for part in self.parts:
+            part.rule.zero_grad(set_to_none)
+
+
+def build_optimizer(module: nn.Module, training: TrainingSettings, device: torch.device) -> Updater:
+    """AdamW (decoupled weight decay), Adam (the decay added to the gradient), or Muon.
+
+    Muon orthogonalises the momentum of the matrices of linear maps (Jordan et al. 2024); its
+    updates have the size of AdamW's (arXiv 2502.16982, equation 4). All other parameters,
+    the embeddings among them, go by AdamW at :data:`OTHERS_RATE` times the learning rate.
+
+    The learning rate is set at each step and belongs to no saved state. Adam is fused on CUDA and
+    on the CPU: one kernel for all parameters, instead of a dozen small ones for each.
     """
     decayed = decayed_names(module)
     named = list(module.named_parameters())
+    matrices = [p for n, p in named if n in decayed]
+    others = [p for n, p in named if n not in decayed]
     groups = [
-        {"params": [p for n, p in named if n in decayed], "weight_decay": training.weight_decay},
-        {"params": [p for n, p in named if n not in decayed], "weight_decay": 0.0},
+        {"params": matrices, "weight_decay": training.weight_decay},
+        {"params": others, "weight_decay": 0.0},
     ]
     groups = [group for group in groups if group["params"]]
-    rate, fused = training.learning_rate, device.type in ("cuda", "cpu")
+    rate, decay = training.learning_rate, training.weight_decay
+    fused = device.type in ("cuda", "cpu")
     match training.optimizer:
         case "adamw":
-            return torch.optim.AdamW(groups, lr=rate, fused=fused)
+            return Updater(Part(torch.optim.AdamW(groups, lr=rate, fused=fused)))
         case "adam":
-            return torch.optim.Adam(groups, lr=rate, fused=fused)
+            return Updater(Part(torch.optim.Adam(groups, lr=rate, fused=fused)))
+        case "muon":
+            muon = torch.optim.Muon(
+                matrices, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"
+            )
+            rest = torch.optim.AdamW(
+                others, lr=rate, betas=OTHERS_BETAS, weight_decay=0.0, fused=fused
+            )
+            return Updater(Part(muon), Part(rest, OTHERS_RATE))
 
 
-def set_rate(optimizer: torch.optim.Optimizer, rate: float) -> None:
+def set_rate(optimizer: Updater, rate: float) -> None:
     """Set the learning rate of the next update."""
-    for group in optimizer.param_groups:
-        group["lr"] = rate
+    for part in optimizer.parts:
+        for group in part.rule.param_groups:
+            group["lr"] = rate * part.rate_factor
 
 
-def optimizer_tensors(optimizer: torch.optim.Optimizer, module: nn.Module) -> dict[str, Tensor]:
+def optimizer_tensors(optimizer: Updater, module: nn.Module) -> dict[str, Tensor]:
     """The optimiser's state, each tensor named ``<parameter>|<quantity>``."""
     names: dict[Tensor, str] = {parameter: name for name, parameter in module.named_parameters()}
     return {
         f"{names[parameter]}{SEPARATOR}{quantity}": value
-        for parameter, state in optimizer.state.items()
+        for part in optimizer.parts
+        for parameter, state in part.rule.state.items()
         for quantity, value in state.items()
     }
 
 
 def restore_optimizer(
-    optimizer: torch.optim.Optimizer, module: nn.Module, tensors: Mapping[str, Tensor], place: Path
+    optimizer: Updater, module: nn.Module, tensors: Mapping[str, Tensor], place: Path
 ) -> None:
     """Put the state of :func:`optimizer_tensors` back.
 
@@ -83,23 +132,29 @@ def restore_optimizer(
         if not separator or name not in states:
             raise CheckpointError(f"tensor {key} belongs to no parameter", place=place)
         states[name][quantity] = value
-    kinds = {frozenset(state) for state in states.values()}
-    if len(kinds) > 1:
-        raise CheckpointError("does not hold the same quantities for every parameter", place=place)
     names = {parameter: name for name, parameter in module.named_parameters()}
-    document: dict[str, Any] = optimizer.state_dict()
-    flat = [p for group in optimizer.param_groups for p in group["params"]]
-    for parameter in flat:
-        for quantity, value in states[names[parameter]].items():
-            if value.dim() and value.shape != parameter.shape:
+    for part in optimizer.parts:
+        _restore(part.rule, names, states, place)
+
+
+def _restore(
+    rule: torch.optim.Optimizer,
+    names: Mapping[Tensor, str],
+    states: Mapping[str, dict[str, Tensor]],
+    place: Path,
+) -> None:
+    own = [names[p] for group in rule.param_groups for p in group["params"]]
+    if len({frozenset(states[name]) for name in own}) > 1:
+        raise CheckpointError("does not hold the same quantities for every parameter", place=place)
+    shapes = {name: parameter.shape for parameter, name in names.items()}
+    for name in own:
+        for quantity, value in states[name].items():
+            if value.dim() and value.shape != shapes[name]:
                 raise CheckpointError(
-                    f"tensor {names[parameter]}{SEPARATOR}{quantity} has shape {list(value.shape)}",
+                    f"tensor {name}{SEPARATOR}{quantity} has shape {list(value.shape)}",
                     place=place,
-                    expected=str(list(parameter.shape)),
+                    expected=str(list(shapes[name])),
                 )
-    document["state"] = {
-        index: states[names[parameter]]
-        for index, parameter in enumerate(flat)
-        if states[names[parameter]]
-    }
-    optimizer.load_state_dict(document)
+    document: dict[str, Any] = rule.state_dict()
+    document["state"] = {index: states[name] for index, name in enumerate(own) if states[name]}
+    rule.load_state_dict(document)

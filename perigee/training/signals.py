@@ -20,12 +20,11 @@ class StopRequest:
 
 
 @contextmanager
-def catch_stop_signals() -> Iterator[StopRequest]:
-    """Turn the first SIGTERM or SIGINT into a request; a second one ends the process as usual.
+def catch_stop_signals(request: StopRequest) -> Iterator[StopRequest]:
+    """Note the first SIGTERM or SIGINT in ``request``; a second one ends the process as usual.
 
     Outside the main thread, where Python allows no handlers, nothing is caught.
     """
-    request = StopRequest()
     if threading.current_thread() is not threading.main_thread():
         yield request
         return

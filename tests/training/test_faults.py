@@ -38,13 +38,16 @@ Make = Callable[..., Settings]
 
 @dataclass
 class StopAfter(ListObserver):
-    """Asks for a stop after a number of optimiser steps."""
+    """Asks for a stop after a number of signs of progress in ``unit``."""
 
     count: int = 0
+    unit: str = "steps"
+
+    def progress(self, task: str, done: int, total: int | None, unit: str) -> None:
+        self.count -= unit == self.unit
 
     def should_stop(self) -> bool:
-        self.count -= 1
-        return self.count == 0
+        return self.count <= 0
 
 
 def run(settings: Settings, **options: object) -> list[EpochReport]:

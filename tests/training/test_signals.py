@@ -6,13 +6,13 @@ import threading
 
 import pytest
 
-from perigee.training.signals import catch_stop_signals
+from perigee.training.signals import StopRequest, catch_stop_signals
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_the_first_signal_is_a_request(number: signal.Signals) -> None:
     before = signal.getsignal(number)
-    with catch_stop_signals() as request:
+    with catch_stop_signals(StopRequest()) as request:
         assert request.signal_name is None
         os.kill(os.getpid(), number)
         assert request.signal_name == number.name
@@ -21,7 +21,7 @@ def test_the_first_signal_is_a_request(number: signal.Signals) -> None:
 
 
 def test_a_second_signal_acts_as_usual() -> None:
-    with pytest.raises(KeyboardInterrupt), catch_stop_signals() as request:
+    with pytest.raises(KeyboardInterrupt), catch_stop_signals(StopRequest()) as request:
         os.kill(os.getpid(), signal.SIGINT)
         assert request.signal_name == "SIGINT"
         os.kill(os.getpid(), signal.SIGINT)
@@ -30,7 +30,7 @@ def test_a_second_signal_acts_as_usual() -> None:
 def test_an_ignored_signal_stays_ignored() -> None:
     before = signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
-        with catch_stop_signals() as request:
+        with catch_stop_signals(StopRequest()) as request:
             os.kill(os.getpid(), signal.SIGINT)
             assert request.signal_name is None
     finally:
@@ -41,7 +41,7 @@ def test_other_threads_are_left_alone() -> None:
     handlers = []
 
     def work() -> None:
-        with catch_stop_signals():
+        with catch_stop_signals(StopRequest()):
             handlers.append(signal.getsignal(signal.SIGTERM))
 
     before = signal.getsignal(signal.SIGTERM)

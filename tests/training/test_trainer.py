@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,6 +13,7 @@ from perigee.errors import BusyError, CheckpointError, Interrupted, SettingsErro
 from perigee.files import exclusive_lock
 from perigee.observer import ListObserver
 from perigee.settings import ScheduleSettings, Settings
+from perigee.training import keeper
 from perigee.training.checkpoint import find_checkpoint, load_checkpoint
 from perigee.training.log import read_log
 from perigee.training.trainer import EpochReport, train, train_epochs
@@ -20,13 +23,16 @@ Make = Callable[..., Settings]
 
 @dataclass
 class StopAfter(ListObserver):
-    """Asks for a stop after a number of optimiser steps."""
+    """Asks for a stop after a number of signs of progress in ``unit``."""
 
     count: int = 0
+    unit: str = "steps"
+
+    def progress(self, task: str, done: int, total: int | None, unit: str) -> None:
+        self.count -= unit == self.unit
 
     def should_stop(self) -> bool:
-        self.count -= 1
-        return self.count == 0
+        return self.count <= 0
 
 
 def run(settings: Settings, **options: object) -> list[EpochReport]:
@@ -109,7 +115,7 @@ def test_the_same_training_twice_gives_the_same_bytes(make_training: Make) -> No
     assert versions(make_training("c", seed=8)) != versions(a)
 
 
-@pytest.mark.parametrize("stops", [[1], [5], [4, 3, 7], [1] * 14])
+@pytest.mark.parametrize("stops", [[1], [5], [4, 3, 7], [1] * 6])
 def test_stopped_and_resumed_is_bit_for_bit_uninterrupted(
     make_training: Make, stops: list[int]
 ) -> None:
@@ -117,6 +123,35 @@ def test_stopped_and_resumed_is_bit_for_bit_uninterrupted(
     for count in stops:
         with pytest.raises(Interrupted, match=r"snapshots/step\d+"):
             run(stopped, observer=StopAfter(count=count))
+    assert versions(stopped) == versions(whole)
+    assert log_of(stopped) == log_of(whole)
+
+
+def test_a_stop_during_validation_is_bit_for_bit_too(make_training: Make) -> None:
+    whole, stopped = make_training("whole"), make_training("stopped")
+    with pytest.raises(Interrupted, match="after step 5 of 5 of epoch 1"):
+        run(stopped, observer=StopAfter(count=2, unit="windows"))
+    assert not stopped.checkpoint_path(1).exists()
+    assert versions(stopped) == versions(whole)
+    assert log_of(stopped) == log_of(whole)
+
+
+def test_a_signal_while_a_checkpoint_is_written_waits_for_it(
+    make_training: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    whole, stopped = make_training("whole"), make_training("stopped")
+    honest = keeper.save_checkpoint
+
+    def signalled(*arguments):
+        os.kill(os.getpid(), signal.SIGTERM)
+        return honest(*arguments)
+
+    monkeypatch.setattr(keeper, "save_checkpoint", signalled)
+    epochs = train_epochs(stopped)
+    assert next(epochs).epoch == 1
+    with pytest.raises(Interrupted, match="stopped by SIGTERM after step 0 of 5 of epoch 2"):
+        next(epochs)
+    monkeypatch.undo()
     assert versions(stopped) == versions(whole)
     assert log_of(stopped) == log_of(whole)
 
