@@ -178,6 +178,7 @@ def disturb(
             if ending(status).startswith("failed"):
                 raise SystemExit(f"an attempt {ending(status)}; see above")
         result.trainings += 1
+        print(f"{result.kills} kills, {result.trainings} trainings ended", file=sys.stderr)
         differing = compare(expected, what_stands(settings))
         if differing:
             print(f"training {result.trainings} differs in {', '.join(differing)}")
