@@ -43,6 +43,9 @@ class ByteStream(Protocol):
     def read(self, size: int) -> bytes:
         """At most ``size`` bytes; none at the end."""
 
+    def seek(self, position: int) -> None:
+        """Go on reading at byte ``position``."""
+
     def identify(self) -> Input:
         """Name and version of what is read."""
 
@@ -69,6 +72,10 @@ class FileStream:
             raise SourceError(f"cannot be read ({error.strerror})", place=self._path) from None
         self.position += len(data)
         return data
+
+    def seek(self, position: int) -> None:
+        """Go on reading at byte ``position``."""
+        self.position = self._file.seek(position)
 
     def identify(self) -> Input:
         """Name, SHA-256 and bytes."""

@@ -37,6 +37,7 @@ _BREAKS = (
     OSError,
 )
 _DISCARD = 1 << 20
+_DRAINED = 1 << 15
 
 
 @dataclass(frozen=True)
@@ -56,7 +57,9 @@ class Patience:
     first_request: int = 1 << 19
     """Bytes of the first range."""
     largest_request: int = 1 << 25
-    """Bytes of a range at the most; each is about a quarter of what has been read."""
+    """Bytes of a range at the most."""
+    growth: float = 0.25
+    """Bytes of a range, as a share of what was read without a jump before it."""
 
 
 @dataclass(frozen=True)
@@ -115,6 +118,8 @@ class HttpStream:
         self._identity: Identity | None = None
         self._ranges = True
         self._digest = hashlib.sha256()
+        self._run_start = 0  # where reading without a jump began
+        self._jumped = False
         self._failures = 0
 
     def __enter__(self) -> HttpStream:
@@ -155,6 +160,30 @@ class HttpStream:
                     self._failures = 0
                     return data
         return b""
+
+    def seek(self, position: int) -> None:
+        """Go on reading at byte ``position``.
+
+        Raises
+        ------
+        DownloadError
+            If the server does not answer requests for ranges.
+        """
+        if position == self.position:
+            return
+        self._jumped = True
+        self._need_ranges()
+        if self._end is None or not 0 <= position - self.position <= _DRAINED:
+            self._drop()
+            self.position = self._run_start = position
+            return
+        while self.position < position and self.read(position - self.position):
+            pass  # a little is read faster than a new connection is made
+        self._run_start = position
+
+    def _need_ranges(self) -> None:
+        if self._jumped and not self._ranges:
+            raise self._error("the server does not answer Range requests", "use sampling 'first'")
 
     def identify(self) -> Input:
         """Name, ETag (or date) and length; a version of its own if the server tells neither."""
@@ -214,7 +243,8 @@ class HttpStream:
 
     def _range_end(self) -> int:
         patience = self._patience
-        size = min(max(self.position // 4, patience.first_request), patience.largest_request)
+        grown = int((self.position - self._run_start) * patience.growth)
+        size = min(max(grown, patience.first_request), patience.largest_request)
         end = self.position + size
         return end if self._length is None else min(end, self._length)
 
@@ -226,6 +256,7 @@ class HttpStream:
     def _accept_range(self, response: requests.Response) -> None:
         if _encoding(response.headers):
             self._ranges = False
+            self._need_ranges()
             raise _TryAgainError("a range of a compressed answer")
         match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
         if match is None or int(match[1]) != self.position or int(match[2]) < self.position:
@@ -250,6 +281,7 @@ class HttpStream:
         self._recognise(response.headers, length)
         self._ranges = False
         self._length = self._end = length
+        self._need_ranges()
         if self.position:
             self._skip_known(response)
 

@@ -12,6 +12,7 @@ import tarfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from typing import Any, BinaryIO, NoReturn, cast
 
 import orjson
@@ -20,6 +21,7 @@ import zstandard
 from perigee.corpus.bytestream import ByteStream
 from perigee.corpus.cleaning import clean_label, encode
 from perigee.corpus.documents import Document, Origin, prepare
+from perigee.corpus.duplicates import SeenTexts
 from perigee.errors import SourceError
 from perigee.observer import Observer
 
@@ -75,6 +77,16 @@ class _MemberError(Exception):
     """The rest of a member is lost; its argument is the reason."""
 
 
+def unseen(documents: Iterator[Document], seen: SeenTexts, lost: Lost) -> Iterator[Document]:
+    """The documents whose text was not met before; it is from now on."""
+    for document in documents:
+        if document.digest in seen:
+            lost.reasons["duplicate"] += 1
+        else:
+            seen.add(document.digest)
+            yield document
+
+
 def read_documents(
     stream: ByteStream, place: str, lost: Lost, limits: ContentLimits, observer: Observer
 ) -> Iterator[Document]:
@@ -91,19 +103,91 @@ def read_documents(
         with tarfile.open(
             fileobj=file, mode="r|", bufsize=_TAR_BUFFER, tarinfo=_header_class(place)
         ) as tar:
-            while (member := _next_member(tar, place)) is not None:
-                if member.isreg() and member.name.endswith(MEMBER_SUFFIX):
-                    yield from _whole_or_lost(tar, member, place, lost, limits, observer)
+            for member in _members(tar, place):
+                yield from _whole_or_lost(tar, member, place, lost, limits, observer)
+            _check_end(tar, place)
     except tarfile.TarError as error:
         _damaged(place, str(error))
 
 
-def _next_member(tar: tarfile.TarFile, place: str) -> tarfile.TarInfo | None:
+def read_spread_documents(
+    stream: ByteStream,
+    place: str,
+    count: int,
+    lost: Lost,
+    limits: ContentLimits,
+    observer: Observer,
+) -> Iterator[Document]:
+    """About ``count`` documents without duplicates, as evenly from all members as they allow.
+
+    First the headers alone are read, from one to the next; then the members from the smallest to
+    the largest, each for its share of the documents that are still wanted, so that the large ones
+    make up for what the small ones do not hold. Fewer come out if even the largest runs short.
+
+    Raises
+    ------
+    SourceError
+        If the archive is not a tar, is cut short or damaged.
+    DownloadError
+        If a server does not answer requests for ranges.
+    """
+    file = cast(BinaryIO, _Seekable(stream))
+    seen = SeenTexts()
     try:
-        return tar.next()
-    except (ValueError, OverflowError, EOFError, KeyError, IndexError) as error:
-        # tarfile lets these through for some damaged extended headers.
+        with tarfile.open(fileobj=file, mode="r:", tarinfo=_header_class(place)) as tar:
+            members = sorted(_members(tar, place), key=lambda m: (m.size, m.name))
+            _check_end(tar, place)
+            for number, member in enumerate(members):
+                share = -(-count // (len(members) - number))
+                documents = _whole_or_lost(tar, member, place, lost, limits, observer)
+                for document in islice(unseen(documents, seen, lost), share):
+                    count -= 1
+                    yield document
+    except tarfile.TarError as error:
         _damaged(place, str(error))
+
+
+class _Seekable:
+    """A byte stream as ``tarfile`` wants a file: reads are whole, and the position is told."""
+
+    def __init__(self, stream: ByteStream) -> None:
+        self._stream = stream
+
+    def read(self, size: int) -> bytes:
+        pieces = []
+        while size and (data := self._stream.read(size)):
+            pieces.append(data)
+            size -= len(data)
+        return b"".join(pieces)
+
+    def seek(self, position: int) -> int:
+        self._stream.seek(position)
+        return position
+
+    def tell(self) -> int:
+        return self._stream.position
+
+
+def _members(tar: tarfile.TarFile, place: str) -> Iterator[tarfile.TarInfo]:
+    """The members that hold documents."""
+    while True:
+        try:
+            member = tar.next()
+        except (ValueError, OverflowError, EOFError, KeyError, IndexError) as error:
+            # tarfile lets these through for some damaged extended headers.
+            _damaged(place, str(error))
+        if member is None:
+            return
+        if member.isreg() and member.name.endswith(MEMBER_SUFFIX):
+            yield member
+
+
+def _check_end(tar: tarfile.TarFile, place: str) -> None:
+    """``tarfile`` stops at one block of zeros; a zeroed header is one too, but more follows it."""
+    assert tar.fileobj is not None
+    while data := tar.fileobj.read(_TAR_BUFFER):
+        if any(data):
+            _damaged(place, "something follows its end mark")
 
 
 def _whole_or_lost(

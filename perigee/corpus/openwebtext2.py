@@ -5,6 +5,9 @@ first the train-count documents, then the valid-count, then the test-count; read
 Only documents that are kept count. A text that was met before is dropped, so that what stands in
 one split is in no other (within one stream, the first occurrence keeps its place).
 
+With ``sampling="spread"`` the documents come evenly from all the monthly members instead, and
+each split evenly from them.
+
 One of the counts may be 0, for all: the splits before it get their first documents, those behind
 it the last documents of the archive, and it all between.
 """
@@ -14,8 +17,10 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
+from typing import Literal
 
 from perigee.corpus.bytestream import ByteStream, open_bytes
 from perigee.corpus.documents import (
@@ -31,8 +36,14 @@ from perigee.corpus.documents import (
 )
 from perigee.corpus.download import Patience
 from perigee.corpus.duplicates import SeenTexts
-from perigee.corpus.members import ContentLimits, Lost, read_documents
-from perigee.errors import SettingsError
+from perigee.corpus.members import (
+    ContentLimits,
+    Lost,
+    read_documents,
+    read_spread_documents,
+    unseen,
+)
+from perigee.errors import Interrupted, SettingsError
 from perigee.manifest import Built, Input
 from perigee.observer import SILENT, Observer
 
@@ -40,6 +51,9 @@ STAGE = "corpus.openwebtext2"
 CODE_VERSION = "1"
 
 _PROGRESS = 64
+_FIRST_JUMP = 1 << 14
+
+Sampling = Literal["first", "spread"]
 
 
 def archive_input(
@@ -61,6 +75,7 @@ def build_openwebtext2(
     directory: Path,
     limits: Limits,
     *,
+    sampling: Sampling = "first",
     content: ContentLimits | None = None,
     patience: Patience | None = None,
     fresh: bool = False,
@@ -72,6 +87,9 @@ def build_openwebtext2(
     ----------
     source:
         Path or URL of ``openwebtext2.jsonl.zst.tar``.
+    sampling:
+        ``first``: the first documents of the archive; ``spread``: documents of all its members,
+        found by jumping from header to header (a server has to answer Range requests).
     content:
         Limits on what a member may hold.
     patience:
@@ -85,31 +103,45 @@ def build_openwebtext2(
         If the archive cannot be reached, changes, is cut short or damaged. Files of an earlier
         build stay as they were.
     SettingsError
-        If more than one split asks for everything.
+        If more than one split asks for everything, or one does with ``spread``.
     BusyError
         If another process builds the same files.
     """
     directory, content = Path(directory), content or ContentLimits()
-    _check(limits)
+    _check(limits, sampling)
+    if sampling == "spread":
+        patience = replace(patience or Patience(), first_request=_FIRST_JUMP, growth=1.0)
     lock = directory / ".openwebtext2.lock"
     with (
         output_lock(lock, f"the OpenWebText2 corpus in {directory}"),
         open_bytes(str(source), patience=patience, observer=observer) as stream,
     ):
         archive = stream.identify()
-        plans = {s: _plan(directory, s, limits, content, archive) for s in SPLITS}
+        plans = {s: _plan(directory, s, limits, sampling, content, archive) for s in SPLITS}
         # Without a version there is no telling whether it is still the same archive.
         again = fresh or not archive.details.get("versioned", True)
         reused = {} if again else reuse(plans, observer)
         if len(reused) == len(SPLITS):
             return reused
         lost = Lost()
-        documents = read_documents(stream, str(source), lost, content, observer)
-        return _build(plans, limits, documents, lost, stream, observer)
+        if sampling == "spread":
+            count = sum(limits.of(split) for split in SPLITS)
+            spread = read_spread_documents(stream, str(source), count, lost, content, observer)
+            assigned = assign_evenly(spread, limits)
+        else:
+            documents = read_documents(stream, str(source), lost, content, observer)
+            assigned = assign(unseen(documents, SeenTexts(), lost), limits)
+        return _build(plans, limits, assigned, lost, stream, observer)
 
 
-def _check(limits: Limits) -> None:
+def _check(limits: Limits, sampling: Sampling) -> None:
     everything = [split for split in SPLITS if limits.of(split) == 0]
+    if everything and sampling == "spread":
+        raise SettingsError(
+            f"{everything[0]} asks for all documents, which cannot be spread",
+            expected="numbers of documents",
+            remedy="or sampling 'first'",
+        )
     if len(everything) > 1:
         raise SettingsError(
             f"{' and '.join(everything)} both ask for all documents of OpenWebText2",
@@ -119,7 +151,12 @@ def _check(limits: Limits) -> None:
 
 
 def _plan(
-    directory: Path, split: str, limits: Limits, content: ContentLimits, archive: Input
+    directory: Path,
+    split: str,
+    limits: Limits,
+    sampling: Sampling,
+    content: ContentLimits,
+    archive: Input,
 ) -> Plan:
     return Plan(
         raw=directory / f"openwebtext2.{split}.raw",
@@ -129,7 +166,7 @@ def _plan(
         settings={
             "split": split,
             "limits": {name: limits.of(name) for name in SPLITS},
-            "sampling": "first",
+            "sampling": sampling,
             "line_bytes": content.line_bytes,
             "expansion": content.expansion,
             "free_bytes": content.free_bytes,
@@ -141,7 +178,7 @@ def _plan(
 def _build(
     plans: Mapping[str, Plan],
     limits: Limits,
-    documents: Iterator[Document],
+    assigned: Iterator[tuple[str, Document]],
     lost: Lost,
     stream: ByteStream,
     observer: Observer,
@@ -149,9 +186,11 @@ def _build(
     last, losers = SPLITS[0], _losers(limits)
     with ExitStack() as stack:
         writers = {s: stack.enter_context(open_split(plan.raw)) for s, plan in plans.items()}
-        for split, document in assign(_unique(documents, lost), limits):
+        for split, document in assigned:
             writer = writers[split]
             writer.add(document)
+            if observer.should_stop():
+                raise Interrupted("stopped as asked", place=writer.raw, remedy="run it again")
             if lost.reasons:
                 writers[losers[split]].dropped.update(lost.take())
             if writer.documents % _PROGRESS == 0 or writer.documents == limits.of(split):
@@ -179,16 +218,6 @@ def _commit(
         "archive_bytes_read": stream.position,
     }
     return plan.commit(writer, counts)
-
-
-def _unique(documents: Iterator[Document], lost: Lost) -> Iterator[Document]:
-    seen = SeenTexts()
-    for document in documents:
-        if document.digest in seen:
-            lost.reasons["duplicate"] += 1
-        else:
-            seen.add(document.digest)
-            yield document
 
 
 def _losers(limits: Limits) -> dict[str, str]:
@@ -227,3 +256,15 @@ def assign(documents: Iterator[Document], limits: Limits) -> Iterator[tuple[str,
     for split in tail:
         for _ in range(min(limits.of(split), len(held))):
             yield split, held.popleft()
+
+
+def assign_evenly(documents: Iterator[Document], limits: Limits) -> Iterator[tuple[str, Document]]:
+    """Documents with their splits: each goes to the split that lacks the largest share of its own.
+
+    So every split is spread over the stream as the others are, whatever their sizes.
+    """
+    filled = dict.fromkeys(SPLITS, 0)
+    for document in islice(documents, sum(limits.of(split) for split in SPLITS)):
+        split = min(SPLITS, key=lambda s: (filled[s] + 0.5) / limits.of(s))
+        filled[split] += 1
+        yield split, document

@@ -37,7 +37,7 @@ from perigee.corpus.documents import (
     reuse,
 )
 from perigee.corpus.duplicates import SeenTexts
-from perigee.errors import SourceError
+from perigee.errors import Interrupted, SourceError
 from perigee.files import sha256_file
 from perigee.manifest import Built, Input
 from perigee.observer import SILENT, Observer
@@ -248,6 +248,8 @@ def _write(
     here = SeenTexts()
     for shard, rows in zip(files, chosen, strict=True):
         for document in _books(shard, rows):
+            if observer.should_stop():
+                raise Interrupted("stopped as asked", place=writer.raw, remedy="run it again")
             if isinstance(document, str):
                 writer.dropped[document] += 1
             elif document.digest in here or document.digest in seen:

@@ -33,7 +33,7 @@ from perigee.corpus.documents import (
     reuse,
 )
 from perigee.corpus.duplicates import SeenTexts
-from perigee.errors import ArtifactError, SourceError
+from perigee.errors import ArtifactError, Interrupted, SourceError
 from perigee.manifest import Built, Input, Manifest, read_manifest, verify_files
 from perigee.observer import SILENT, Observer
 
@@ -131,6 +131,8 @@ def _build_split(
     sources = [_Source.open(directory, name, split) for name in SOURCES]
     with open_split(plan.raw) as writer:
         for documents in _alternate(sources, seen):
+            if observer.should_stop():
+                raise Interrupted("stopped as asked", place=plan.raw, remedy="run it again")
             for source, document in zip(sources, documents, strict=True):
                 writer.append(document.line, document.row)
                 source.count(document)

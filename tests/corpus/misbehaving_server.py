@@ -47,7 +47,7 @@ def _handler(behaviour: Behaviour) -> type[BaseHTTPRequestHandler]:
     class Handler(BaseHTTPRequestHandler):
         protocol_version = "HTTP/1.1"
 
-        def log_message(self, format: str, *args: object) -> None:
+        def log_message(self, *args: object) -> None:
             pass
 
         def do_GET(self) -> None:
@@ -113,11 +113,17 @@ def _handler(behaviour: Behaviour) -> type[BaseHTTPRequestHandler]:
     return Handler
 
 
+class _QuietServer(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *args: object) -> None:
+        """Readers hang up on purpose: no traceback for that."""
+
+
 @contextmanager
 def serve(behaviour: Behaviour) -> Iterator[str]:
     """The URL of a file behind a server with this behaviour."""
-    server = ThreadingHTTPServer(("127.0.0.1", 0), _handler(behaviour))
-    server.daemon_threads = True
+    server = _QuietServer(("127.0.0.1", 0), _handler(behaviour))
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:

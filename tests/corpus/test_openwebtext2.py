@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import random
+from collections import Counter
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -21,7 +22,7 @@ from perigee.corpus.documents import SPLITS, Limits
 from perigee.corpus.download import Patience
 from perigee.corpus.members import ContentLimits
 from perigee.corpus.openwebtext2 import archive_input, build_openwebtext2
-from perigee.errors import SettingsError, SourceError
+from perigee.errors import Interrupted, SettingsError, SourceError
 from perigee.manifest import Built
 from perigee.observer import ListObserver
 
@@ -310,6 +311,17 @@ def test_a_damaged_header_is_not_the_end(make_archive: MakeArchive, tmp_path: Pa
         build(archive, tmp_path / "out")
 
 
+def test_a_zeroed_header_is_not_the_end(make_archive: MakeArchive, tmp_path: Path) -> None:
+    archive = make_archive({"a.jsonl.zst": pages("a", 5), "b.jsonl.zst": pages("b", 5)})
+    data = bytearray(archive.read_bytes())
+    header = data.index(b"b.jsonl.zst")
+    data[header : header + 512] = bytes(512)
+    archive.write_bytes(data)
+    for sampling, limits in (("first", EVERYTHING), ("spread", Limits(1, 1, 1))):
+        with pytest.raises(SourceError, match="something follows its end mark"):
+            build(archive, tmp_path / "out", limits, sampling=sampling)
+
+
 def test_counts_reached_before_the_damage_are_whole(
     make_archive: MakeArchive, tmp_path: Path
 ) -> None:
@@ -406,3 +418,65 @@ def test_extended_headers_that_are_too_large_are_refused(tmp_path: Path) -> None
     (tmp_path / "archive.tar").write_bytes(data)
     with pytest.raises(SourceError, match="a header of 8589934591 bytes"):
         build(tmp_path / "archive.tar", tmp_path / "out")
+
+
+def test_spread_takes_evenly_from_all_members(make_archive: MakeArchive, tmp_path: Path) -> None:
+    sizes = {"2005-12": 2, "2006-01": 300, "2006-02": 300, "2006-03": 40}
+    archive = make_archive({f"{m}.jsonl.zst": pages(m, n) for m, n in sizes.items()})
+    built = build(archive, tmp_path, Limits(60, 20, 20), sampling="spread")
+    total: Counter[str] = Counter()
+    for split, size in (("train", 60), ("valid", 20), ("test", 20)):
+        assert built[split].manifest.counts["documents"] == size
+        table = pq.read_table(tmp_path / f"openwebtext2.{split}.index.parquet")
+        shards = Counter(table.column("shard").to_pylist())
+        total += shards
+        share = size / 100
+        for month, count in {"2006-01": 33, "2006-02": 33, "2006-03": 32}.items():
+            assert abs(shards[f"{month}.jsonl.zst"] - share * count) <= 2
+    assert sorted(total.values()) == [2, 32, 33, 33]
+
+
+def test_spread_over_http_jumps_from_header_to_header(
+    make_archive: MakeArchive, tmp_path: Path
+) -> None:
+    noise = [f"{n} {NOISE.randbytes(60).hex()}" for n in range(40_000)]
+    archive = make_archive({f"{m}.jsonl.zst": noise[m::5] for m in range(5)})
+    behaviour = Behaviour(archive.read_bytes(), break_after=lambda n: 9_000 if n % 3 else None)
+    options = {"sampling": "spread", "patience": QUICK}
+    with serve(behaviour) as url:
+        build_openwebtext2(url, tmp_path / "http", Limits(20, 5, 5), **options)
+    build(archive, tmp_path / "file", Limits(20, 5, 5), **options)
+    assert outputs(tmp_path / "http") == outputs(tmp_path / "file")
+    assert len(behaviour.data) > 2_000_000
+    assert behaviour.sent < len(behaviour.data) / 2
+
+
+@pytest.mark.parametrize("compress", ["", "gzip"])
+def test_spread_needs_ranges(make_archive: MakeArchive, tmp_path: Path, compress: str) -> None:
+    archive = make_archive({f"{m}.jsonl.zst": pages(f"{m}", 5) for m in range(3)})
+    behaviour = Behaviour(archive.read_bytes(), ranges=bool(compress), compress=compress)
+    with serve(behaviour) as url, pytest.raises(SourceError, match="does not answer Range"):
+        build_openwebtext2(url, tmp_path, Limits(2, 2, 2), sampling="spread", patience=QUICK)
+
+
+def test_spread_needs_numbers(make_archive: MakeArchive, tmp_path: Path) -> None:
+    archive = make_archive({"2005-12.jsonl.zst": pages("a", 3)})
+    with pytest.raises(SettingsError, match="cannot be spread"):
+        build(archive, tmp_path, Limits(0, 1, 1), sampling="spread")
+
+
+def test_spread_sees_an_archive_that_is_cut_short(
+    make_archive: MakeArchive, tmp_path: Path
+) -> None:
+    archive = make_archive({f"{m}.jsonl.zst": pages(f"{m}", 400) for m in range(4)})
+    archive.write_bytes(archive.read_bytes()[:6_000])
+    with pytest.raises(SourceError, match="not a whole tar"):
+        build(archive, tmp_path / "out", Limits(4, 2, 2), sampling="spread")
+
+
+def test_a_stop_leaves_nothing_behind(make_archive: MakeArchive, tmp_path: Path) -> None:
+    archive = make_archive({"2005-12.jsonl.zst": pages("a", 5)})
+    with pytest.raises(Interrupted):
+        build(archive, tmp_path / "out", observer=ListObserver(stop=True))
+    assert outputs(tmp_path / "out") == {}
+    assert_nothing_partial(tmp_path / "out")
