@@ -148,6 +148,8 @@ class DataSettings(Section):
     """Test documents taken from each source."""
     sampling: Literal["first", "random"] = "first"
     """PG-19: the first documents of a split, as the original, or a seeded choice among all."""
+    archive_sampling: Literal["first", "spread"] = "first"
+    """OpenWebText2: the first documents of the archive, as the original, or some of every month."""
     embedded_words: Annotated[int, Field(ge=10_000)] = 1_000_000
     """Words of documentation to collect, at the most, when a source is embedded."""
 

@@ -100,6 +100,7 @@ def build_openwebtext2(
         source.openwebtext2,
         Path(settings.data.directory),
         source.openwebtext2_limits,
+        sampling=settings.data.archive_sampling,
         observer=observer,
         fresh=fresh,
     )
