@@ -27,6 +27,7 @@ from assets.names import (
     windows_key,
 )
 from assets.results import materialized
+from assets.retention import drop_oldest_trainings
 from assets.settings_file import SettingsFile
 from assets.watching import watched
 from perigee.errors import CheckpointError
@@ -134,5 +135,6 @@ def build_training(epochs: int) -> dg.AssetsDefinition:
                 yield materialized(key, built, epoch_metadata(settings, report), checks)
                 if problem := findings[dg.AssetCheckKey(key, VERIFIED)].problem:
                     raise CheckpointError(problem)
+            drop_oldest_trainings(settings, observer)
 
     return train

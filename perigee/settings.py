@@ -113,8 +113,8 @@ class TrainingSettings(Section):
     """Where TensorBoard's event files go; empty for none."""
     use_gpu: bool = True
     """Use a CUDA device if there is one that works; otherwise the CPU, with a warning."""
-    optimizer: Literal["adam", "adamw"] = "adamw"
-    """Update rule."""
+    optimizer: Literal["adam", "adamw", "muon"] = "adamw"
+    """Update rule; ``muon``: Muon for the matrices and AdamW for the rest."""
     weight_decay: Annotated[float, Field(ge=0.0)] = 0.01
     """Decoupled weight decay of matrices (not of gains, biases, frequencies)."""
     lr_schedule: ScheduleSettings = ScheduleSettings()
@@ -128,7 +128,8 @@ class TrainingSettings(Section):
     snapshot_minutes: Annotated[float, Field(ge=0.0)] = 10.0
     """Minutes between two snapshots inside an epoch; 0 for none."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
-    """Arithmetic of the matrix products; auto: bfloat16 where a GPU has it, else float32."""
+    """Arithmetic of the matrix products; auto: bfloat16 where a GPU or a CPU
+    has instructions for it, else float32."""
 
 
 class DataSettings(Section):
@@ -190,6 +191,16 @@ class GenerationSettings(Section):
     """Decides every draw."""
 
 
+class OperationSettings(Section):
+    """``[operation]``: what happens unattended, under Dagster."""
+
+    retraining_cron: str = "0 3 * * 0"
+    """When the schedule trains, once it is turned on: five fields of cron, UTC."""
+    kept_trainings: Natural = 3
+    """Earlier trainings whose checkpoints are kept when other data or settings begin a new one; 0
+    keeps all."""
+
+
 class Settings(Section):
     """A whole settings file."""
 
@@ -198,6 +209,7 @@ class Settings(Section):
     data: DataSettings = DataSettings()
     diffusion: DiffusionSettings = DiffusionSettings()
     generation: GenerationSettings = GenerationSettings()
+    operation: OperationSettings = OperationSettings()
 
     @property
     def checkpoint_stem(self) -> str:
@@ -224,6 +236,10 @@ class Settings(Section):
     def samples_path(self) -> Path:
         """Directory of the generated samples."""
         return Path(self.training.checkpoint_dir).parent / "samples" / self.checkpoint_stem
+
+    def model_card_path(self) -> Path:
+        """Markdown file of the model card."""
+        return Path(self.training.checkpoint_dir).parent / f"{self.checkpoint_stem}_model_card.md"
 
     def evaluation_path(self) -> Path:
         """JSON file of the evaluation."""

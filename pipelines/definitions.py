@@ -20,7 +20,7 @@ def build_definitions(settings: Settings) -> dg.Definitions:
         assets=build_assets(settings.training.epochs),
         asset_checks=build_checks(),
         jobs=build_jobs(),
-        schedules=[build_retraining("0 3 * * 0")],
+        schedules=[build_retraining(settings.operation.retraining_cron)],
         sensors=[new_source_data, orphaned_runs],
         resources={"settings_file": SettingsFile()},
         loggers={"console": terminal},
@@ -28,12 +28,12 @@ def build_definitions(settings: Settings) -> dg.Definitions:
     )
 
 
-def configured_settings() -> Settings:
-    """The settings that decide the graph's shape; the steps read theirs again when they start."""
+def load() -> dg.Definitions:
+    """The definitions of the settings that PERIGEE_CONFIG names; the steps read theirs again."""
     try:
-        return load_settings()
+        return build_definitions(load_settings())
     except PerigeeError as error:
         refuse(str(error))
 
 
-defs = build_definitions(configured_settings())
+defs = load()

@@ -1,5 +1,6 @@
 """The jobs, each a selection of the graph."""
 
+import socket
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
@@ -7,6 +8,8 @@ import dagster as dg
 
 from assets.names import CORPUS, EVALUATION, SAMPLES, SOURCES, TOKENS, checkpoint_key
 from assets.settings_file import SettingsFile
+from pipelines.orphans import HOST_TAG
+from pipelines.reports import report_failure, report_success
 
 if TYPE_CHECKING:
     from dagster._core.definitions.unresolved_asset_job_definition import (
@@ -37,7 +40,8 @@ def _job(
         ),
         # a process for each step would cost 1.7 s a step, and a CUDA context for each epoch
         executor_def=dg.in_process_executor,
-        run_tags={MAX_RUNTIME: str(hours * HOUR)},
+        run_tags={MAX_RUNTIME: str(hours * HOUR), HOST_TAG: socket.gethostname()},
+        hooks={report_success, report_failure},
     )
 
 

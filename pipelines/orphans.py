@@ -5,6 +5,7 @@ keeps its slot in the pool, so that queued trainings would wait for ever too (Da
 """
 
 import os
+import socket
 from pathlib import Path
 
 import dagster as dg
@@ -12,6 +13,8 @@ from dagster import DagsterEventType, DagsterRunStatus, RunsFilter
 
 LAUNCHED_TAG = ".dagster/grpc_info"
 """On runs that the webserver or the daemon launched: their code server watches them."""
+HOST_TAG = "perigee/host"
+"""The machine where a run's command was given: process numbers mean something there only."""
 
 
 def is_alive(pid: int, before: float, proc: Path = Path("/proc")) -> bool:
@@ -32,7 +35,8 @@ def is_alive(pid: int, before: float, proc: Path = Path("/proc")) -> bool:
 def fail_orphans(instance: dg.DagsterInstance) -> list[str]:
     """Mark them as failed; returns their run ids. Runs on another machine are none of ours."""
     failed = []
-    for run in instance.get_runs(filters=RunsFilter(statuses=[DagsterRunStatus.STARTED])):
+    here = RunsFilter(statuses=[DagsterRunStatus.STARTED], tags={HOST_TAG: socket.gethostname()})
+    for run in instance.get_runs(filters=here):
         if LAUNCHED_TAG in run.tags:
             continue
         for start in instance.all_logs(run.run_id, of_type=DagsterEventType.RUN_START)[:1]:

@@ -1,6 +1,7 @@
 """Runs whose process is gone are failed, and no others."""
 
 import os
+import socket
 import subprocess
 import sys
 import time
@@ -10,7 +11,7 @@ import dagster as dg
 import pytest
 from dagster import DagsterRunStatus
 
-from pipelines.orphans import LAUNCHED_TAG, fail_orphans, is_alive, orphaned_runs
+from pipelines.orphans import HOST_TAG, LAUNCHED_TAG, fail_orphans, is_alive, orphaned_runs
 
 
 @dg.asset
@@ -25,7 +26,8 @@ def started_run(
     from dagster._core.events import DagsterEvent, DagsterEventType
 
     job = dg.Definitions(assets=[nothing]).resolve_implicit_global_asset_job_def()
-    run = instance.create_run_for_job(job, tags=tags)
+    here = {HOST_TAG: socket.gethostname()}
+    run = instance.create_run_for_job(job, tags={**here, **(tags or {})})
     event = DagsterEvent(DagsterEventType.RUN_START.value, job.name, pid=pid)
     instance.report_dagster_event(event, run.run_id)
     return run
@@ -65,7 +67,9 @@ def test_names_of_processes_may_hold_anything(tmp_path: Path) -> None:
 def test_orphans_fail_and_the_living_go_on(instance: dg.DagsterInstance, gone: int) -> None:
     orphan, living = started_run(instance, gone), started_run(instance, os.getpid())
     watched = started_run(instance, gone, {LAUNCHED_TAG: "{}"})
+    elsewhere = started_run(instance, gone, {HOST_TAG: "another machine"})
     assert fail_orphans(instance) == [orphan.run_id]
+    assert status(instance, elsewhere) == DagsterRunStatus.STARTED
     assert status(instance, orphan) == DagsterRunStatus.FAILURE
     assert status(instance, living) == DagsterRunStatus.STARTED
     assert status(instance, watched) == DagsterRunStatus.STARTED

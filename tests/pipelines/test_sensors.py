@@ -13,6 +13,7 @@ import pytest
 
 from assets.settings_file import SettingsFile
 from perigee.config import load_settings
+from perigee.errors import SettingsError
 from pipelines.schedules import build_retraining
 from pipelines.sensors import archive_state, new_source_data, pg19_state
 
@@ -122,6 +123,11 @@ def test_shards_are_told_apart_by_name_size_and_time(sources: Path) -> None:
     assert pg19_state(settings) == first
     (sources / "pg19" / "train-0.parquet").write_bytes(b"shard, longer")
     assert pg19_state(settings) != first
+
+
+def test_a_cron_that_is_none_is_one_line() -> None:
+    with pytest.raises(SettingsError, match=r"retraining_cron is 'weekly'; expected five fields"):
+        build_retraining("weekly")
 
 
 def test_retraining_is_weekly_and_off(instance: dg.DagsterInstance) -> None:
