@@ -12,6 +12,7 @@ from torch import Tensor
 
 from perigee.diffusion.denoiser import Denoiser
 from perigee.generation.distribution import certainty
+from perigee.generation.request import CertaintyName
 from perigee.tokenizer.prime import EOS, MASK
 
 Ids = npt.NDArray[np.int64]
@@ -97,13 +98,13 @@ class Glance:
         self._index = np.full(len(canvas.token_ids), -1)
         self._hidden: Tensor | None = None
 
-    def certainty(self, is_asked: Flags, kind: str) -> Numbers:
+    def certainty(self, is_asked: Flags, kind: CertaintyName) -> Numbers:
         """(B, L) certainties in nats; minus infinity where not asked."""
         score = np.full(is_asked.shape, -np.inf)
         rows, columns = np.nonzero(is_asked)
         for part, logits in self._logits(rows, columns):
             # float32 ranks well enough; only draws need more.
-            values = certainty(logits.float().log_softmax(dim=-1), kind)
+            values = certainty(logits.float(), kind)
             score[rows[part], columns[part]] = values.double().cpu().numpy()
         return score
 
@@ -125,7 +126,7 @@ class Glance:
 
     def _allow(self, logits: Tensor, columns: Ids) -> Tensor:
         forbidden = torch.tensor(self._head.forbidden, device=logits.device)
-        logits = logits.index_fill(-1, forbidden, -torch.inf)
+        logits.index_fill_(-1, forbidden, -torch.inf)  # ours alone: made from a copy
         too_early = np.flatnonzero(columns < self._head.end_from)
         if len(too_early):
             logits[torch.from_numpy(too_early).to(logits.device), EOS] = -torch.inf

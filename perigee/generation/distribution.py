@@ -12,6 +12,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from perigee.errors import GenerationError
+from perigee.generation.request import CertaintyName
 
 
 def sharpen(
@@ -58,7 +59,7 @@ def draw(probabilities: Float[Tensor, "N V"], uniforms: Float[Tensor, " N"]) -> 
     return torch.searchsorted(cumulated, threshold[:, None], right=True)[:, 0]
 
 
-def certainty(log_probabilities: Float[Tensor, "N V"], kind: str) -> Float[Tensor, " N"]:
+def certainty(logits: Float[Tensor, "N V"], kind: CertaintyName) -> Float[Tensor, " N"]:
     """How certain each distribution is, larger for more; in nats, 0 for a single possible word.
 
     ``probability``: log of the largest probability. ``entropy``: minus the entropy. ``margin``:
@@ -66,12 +67,10 @@ def certainty(log_probabilities: Float[Tensor, "N V"], kind: str) -> Float[Tenso
     """
     match kind:
         case "probability":
-            return log_probabilities.amax(dim=-1)
+            return logits.amax(dim=-1) - logits.logsumexp(dim=-1)
         case "entropy":
-            terms: Tensor = torch.special.entr(log_probabilities.exp())
+            terms: Tensor = torch.special.entr(logits.softmax(dim=-1))
             return -terms.sum(dim=-1)
         case "margin":
-            two = log_probabilities.topk(min(2, log_probabilities.shape[-1]), dim=-1).values.exp()
-            return (two[:, 0] - two[:, 1:].sum(dim=-1)).log()
-        case _:
-            raise AssertionError(kind)
+            two = logits.topk(2, dim=-1).values - logits.logsumexp(dim=-1, keepdim=True)
+            return (two[:, 0].exp() - two[:, 1].exp()).log()

@@ -20,7 +20,7 @@ from perigee.generation.canvas import Canvas, Flags, Glance, WordHead
 from perigee.generation.order import Choice, Order, build_order
 from perigee.generation.plan import BlockPlan, choose_length, plan_blocks
 from perigee.generation.prompt import Prompt, read_prompt
-from perigee.generation.request import Request, check_request
+from perigee.generation.request import CertaintyName, Request, check_request
 from perigee.generation.trajectory import Frame, Trajectory, Wording
 from perigee.generation.writers import DrawingWriter, GlimpsingWriter
 from perigee.observer import SILENT, Observer
@@ -42,7 +42,7 @@ def denoise(
     head: WordHead,
     blocks: Sequence[tuple[BlockPlan, Order]],
     writer: Writer,
-    certainty: str,
+    certainty: CertaintyName,
 ) -> Iterator[int]:
     """Run all steps on ``canvas``; yields the number of each finished step, from 1.
 

@@ -8,7 +8,7 @@ from generation_toys import SMALL_WORDS
 
 from perigee.settings import Settings
 from perigee.tokenizer.prime import SPECIAL_TOKENS, PrimeTokenizer
-from perigee.training.checkpoint import CheckpointRecord, save_checkpoint
+from perigee.training.checkpoint import CheckpointRecord, save_checkpoint, vocabulary_files
 from perigee.training.learner import build_learner
 from perigee.training.recipe import epoch_name
 
@@ -21,7 +21,12 @@ def make_checkpoint():
         tokenizer = PrimeTokenizer((*SPECIAL_TOKENS, *SMALL_WORDS))
         learner = build_learner(settings, len(tokenizer), torch.device("cpu"))
         record = CheckpointRecord(
-            epoch_name(epoch), settings.model_dump(mode="json"), (), tokenizer, {}, {}
+            epoch_name(epoch),
+            settings.model_dump(mode="json"),
+            (),
+            vocabulary_files(tokenizer),
+            {},
+            {},
         )
         path = settings.checkpoint_path(epoch)
         save_checkpoint(path, learner, record)

@@ -1,0 +1,208 @@
+"""Words a second of the samplers, against the straightforward one and an autoregressive peer.
+
+    python benchmarks/generation.py                         lengths 256 and 2,048, batches 1 and 8
+    python benchmarks/generation.py --lengths 256 --vocabulary 8005
+
+Weights are untrained: speed does not depend on them ([EOS] is never drawn). Whole texts are
+written from no prompt. Measurements take turns, so that a busy machine slows all of them; figures
+are medians over rounds.
+
+plain        the straightforward sampler (the papers' listings): in each step, logits at all
+             positions, float64 Gumbel noise for every word of the vocabulary, the posterior's coin.
+             All its steps cost the same, so ``--plain-steps`` of them are timed and scaled up.
+ancestral    the same distribution by perigee: logits and one number where a word is decided
+confidence   perigee's deterministic order: logits at masked positions
+peer         transformers' generate with a key-value cache, a Llama of as many weights outside the
+             embedding, batch and length the same (only where transformers is installed)
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from importlib.util import find_spec
+from pathlib import Path
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import torch
+
+from perigee.config import load_settings
+from perigee.generation.request import Request, SamplerName
+from perigee.generation.sampler import NEVER_DRAWN, sample
+from perigee.model.denoiser import Denoiser
+from perigee.settings import Settings
+from perigee.tokenizer.prime import EOS, MASK, SPECIAL_TOKENS, PrimeTokenizer
+from perigee.training.learner import build_denoiser
+
+Row = dict[str, float | int]
+
+
+def plain_steps(
+    denoiser: Denoiser, length: int, batch: int, steps: int, timed: int, seed: int
+) -> torch.Tensor:
+    """The first ``timed`` of ``steps`` steps of the straightforward ancestral sampler."""
+    device = denoiser.output_weight.device
+    generator = torch.Generator(device).manual_seed(seed)
+    ids = torch.full((batch, length), MASK, device=device)
+    with torch.inference_mode():
+        for step in range(timed):
+            hidden = denoiser.hidden(ids)
+            logits = denoiser.logits(hidden.flatten(0, 1)).double()
+            logits[:, [*NEVER_DRAWN, EOS]] = -torch.inf
+            noise = torch.rand(
+                logits.shape, generator=generator, dtype=torch.float64, device=device
+            )
+            words = (logits.log_softmax(-1) - (-noise.log()).log()).argmax(-1).view_as(ids)
+            coins = torch.rand(ids.shape, generator=generator, device=device)
+            is_decided = (ids == MASK) & (coins < 1 / (steps - step))
+            ids = torch.where(is_decided, words, ids)
+    return ids
+
+
+def ours(
+    denoiser: Denoiser,
+    tokenizer: PrimeTokenizer,
+    sampler: SamplerName,
+    length: int,
+    batch: int,
+    steps: int,
+) -> None:
+    """Whole texts by one of perigee's samplers."""
+    request = Request("", steps, length, batch, sampler=sampler, can_end=False)
+    sample(denoiser, tokenizer, request, window=length)
+
+
+def peer_model(settings: Settings, vocabulary: int, weights: int, length: int) -> torch.nn.Module:
+    """A Llama with about ``weights`` weights outside its embedding and the same width."""
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    width = settings.model.model_dim
+    heads = max(h for h in (1, 2, 4, 6, 8, 12) if width % h == 0 and width // h % 2 == 0)
+    inner = 8 * width // 3
+    layers = max(1, round(weights / (4 * width * width + 3 * width * inner)))
+    config = LlamaConfig(
+        vocab_size=vocabulary,
+        hidden_size=width,
+        intermediate_size=inner,
+        num_hidden_layers=layers,
+        num_attention_heads=heads,
+        max_position_embeddings=length + 1,
+        tie_word_embeddings=True,
+        bos_token_id=3,
+        eos_token_id=None,
+        pad_token_id=0,
+    )
+    return LlamaForCausalLM(config).eval()
+
+
+def peer_words(model: torch.nn.Module, length: int, batch: int) -> None:
+    """Draw ``length`` words."""
+    start = torch.full((batch, 1), 3, device=next(model.parameters()).device)
+    with torch.inference_mode():
+        out = model.generate(
+            start,
+            attention_mask=torch.ones_like(start),
+            max_new_tokens=length,
+            min_new_tokens=length,
+            do_sample=True,
+            top_k=0,
+        )
+    assert out.shape == (batch, length + 1)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Wall time of ``work``."""
+    started = time.perf_counter()
+    work()
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
+
+
+def measure(arguments: argparse.Namespace) -> list[Row]:
+    """Every kind at every size."""
+    settings = load_settings(arguments.config, {})
+    words = tuple(f"w{i}" for i in range(arguments.vocabulary - len(SPECIAL_TOKENS)))
+    tokenizer = PrimeTokenizer((*SPECIAL_TOKENS, *words))
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    denoiser = build_denoiser(settings, len(tokenizer)).to(device).eval()
+    inside = sum(p.numel() for p in denoiser.parameters()) - denoiser.output_weight.numel()
+    results: list[Row] = []
+    for length in arguments.lengths:
+        peer = None
+        if find_spec("transformers") and not arguments.no_peer:
+            peer = peer_model(settings, len(tokenizer), inside, length).to(device)
+        for batch, steps in itertools.product(arguments.batches, arguments.steps):
+            timed = min(steps, arguments.plain_steps)
+            kinds: dict[str, Callable[[], object]] = {
+                "plain": partial(plain_steps, denoiser, length, batch, steps, timed, 0),
+                "ancestral": partial(ours, denoiser, tokenizer, "ancestral", length, batch, steps),
+                "confidence": partial(
+                    ours, denoiser, tokenizer, "confidence", length, batch, steps
+                ),
+            }
+            if peer is not None:
+                kinds["peer"] = partial(peer_words, peer, length, batch)
+            taken: dict[str, list[float]] = {kind: [] for kind in kinds}
+            for _ in range(arguments.rounds):
+                for kind, work in kinds.items():
+                    taken[kind].append(seconds(work) * (steps / timed if kind == "plain" else 1.0))
+            row: Row = {"length": length, "batch": batch, "steps": steps, "plain_steps": timed}
+            for kind, found in taken.items():
+                row[f"{kind}_words_per_second"] = length * batch / statistics.median(found)
+            results.append(row)
+            print(line(row), flush=True)
+    return results
+
+
+def line(row: Row) -> str:
+    """A row of the table."""
+    parts = [f"{row['length']:>7} {row['batch']:>5} {row['steps']:>5}"]
+    plain = float(row["plain_words_per_second"])
+    for kind in ("plain", "ancestral", "confidence", "peer"):
+        rate = row.get(f"{kind}_words_per_second")
+        parts.append(f"{float(rate):>9,.0f} ({float(rate) / plain:5.1f})" if rate else f"{'-':>17}")
+    return "  ".join(parts)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--config", default="configs/perigee_sample.toml", help="the model's shape")
+    parser.add_argument("--vocabulary", type=int, default=50_005)
+    parser.add_argument("--lengths", type=int, nargs="+", default=[256, 2048])
+    parser.add_argument("--batches", type=int, nargs="+", default=[1, 8])
+    parser.add_argument("--steps", type=int, nargs="+", default=[6, 32, 128])
+    parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--plain-steps", type=int, default=2)
+    parser.add_argument("--no-peer", action="store_true")
+    parser.add_argument("--output", type=Path, default=Path("artifacts/benchmarks/generation.json"))
+    arguments = parser.parse_args()
+    print("words a second (in brackets: times the plain sampler)")
+    kinds = (f"{k:>17}" for k in ("plain", "ancestral", "confidence", "peer"))
+    print(f"{'length':>7} {'batch':>5} {'steps':>5}  " + "  ".join(kinds))
+    results = measure(arguments)
+    document = {
+        "config": arguments.config,
+        "vocabulary": arguments.vocabulary,
+        "rounds": arguments.rounds,
+        "torch": torch.__version__,
+        "threads": torch.get_num_threads(),
+        "machine": platform.processor() or platform.machine(),
+        "cuda": torch.cuda.is_available(),
+        "results": results,
+    }
+    arguments.output.parent.mkdir(parents=True, exist_ok=True)
+    arguments.output.write_text(json.dumps(document, indent=2) + "\n")
+    print(f"written: {arguments.output}")
+
+
+if __name__ == "__main__":
+    main()
