@@ -151,6 +151,9 @@ class DataSettings(Section):
     """PG-19: the first documents of a split, as the original, or a seeded choice among all."""
     archive_sampling: Literal["first", "spread"] = "first"
     """OpenWebText2: the first documents of the archive, as the original, or some of every month."""
+    mixture: Literal["documents", "windows"] = "documents"
+    """Training windows as the documents give them, where a book counts for many pages, or equally
+    many from each source."""
     embedded_words: Annotated[int, Field(ge=10_000)] = 1_000_000
     """Words of documentation to collect, at the most, when a source is embedded."""
 

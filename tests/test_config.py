@@ -125,7 +125,7 @@ def test_a_key_like_no_other_lists_the_known_ones() -> None:
         ("model", "num_layers", 0, "greater than or equal to 1"),
         ("model", "num_layers", "32", "a valid integer"),
         ("model", "num_layers", True, "a valid integer"),
-        ("training", "optimizer", "sgd", "'adam' or 'adamw'"),
+        ("training", "optimizer", "sgd", "'adam', 'adamw' or 'muon'"),
         ("training", "mask_fraction", 1.0, "less than 1"),
         ("data", "train_limit", -1, "greater than or equal to 0"),
     ],

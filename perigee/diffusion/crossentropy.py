@@ -184,7 +184,8 @@ class _HeadLoss(torch.autograd.Function):
         ctx.save_for_backward(*grads)
         ctx.dtypes = (hidden.dtype, weight.dtype, bias.dtype)
         ctx.mark_non_differentiable(head.losses)
-        return head.losses @ head.weights, head.losses
+        # Not a dot product: its order of additions varies with where the tensors lie in memory.
+        return (head.losses * head.weights).sum(), head.losses
 
     @staticmethod
     @once_differentiable

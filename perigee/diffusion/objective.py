@@ -116,7 +116,7 @@ class Objective:
         parts = 0 if corruption.is_hidden is None else int(corruption.is_hidden.sum())
         return LossReport(
             loss=terms.total / max(own_words if words is None else words, 1),
-            bound_sum=terms.rows @ bound,
+            bound_sum=(terms.rows * bound).sum(),
             cross_entropy_sum=terms.rows.sum(),
             words=own_words,
             masked_words=int(corruption.is_masked.sum()),

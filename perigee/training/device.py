@@ -144,7 +144,7 @@ def deterministic(device: Device) -> Iterator[None]:
 
 def _cpu() -> Device:
     """The CPU; with instructions for bfloat16 its matrix products take a quarter of the time."""
-    has = getattr(torch.cpu, "get_capabilities", dict)()
+    has: dict[str, object] = getattr(torch.cpu, "get_capabilities", dict)()
     has_bfloat16 = bool(has.get("avx512_bf16") or has.get("amx_bf16"))
     return Device(torch.device("cpu"), "CPU", has_bfloat16)
 

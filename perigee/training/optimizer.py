@@ -132,7 +132,7 @@ def restore_optimizer(
         if not separator or name not in states:
             raise CheckpointError(f"tensor {key} belongs to no parameter", place=place)
         states[name][quantity] = value
-    names = {parameter: name for name, parameter in module.named_parameters()}
+    names: dict[Tensor, str] = {p: name for name, p in module.named_parameters()}
     for part in optimizer.parts:
         _restore(part.rule, names, states, place)
 

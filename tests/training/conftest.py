@@ -45,6 +45,7 @@ def settings_in(directory: Path, **training: object) -> Settings:
         "seed": 7,
         "use_gpu": False,
         "snapshot_minutes": 0.0,
+        "precision": "float32",
     }
     return Settings(
         model=SHAPE,

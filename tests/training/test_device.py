@@ -66,7 +66,7 @@ def test_a_tesla_m40_under_a_cuda_13_build() -> None:
         "for CUDA 13.0",
         "sm_75, sm_80",
         "build for CUDA 12.6",
-        f"pip install torch=={version} --index-url https://download.pytorch.org/whl/cu126",
+        f"the command for torch {version} and cu126",
         "CPU",
     ):
         assert part in message
@@ -82,7 +82,7 @@ def test_a_tesla_m40_under_the_right_build() -> None:
     ("cuda", "parts"),
     [
         (SimulatedCuda(None, (), driver=False), ["no CUDA card", "CPU build"]),
-        (SimulatedCuda(None, ()), ["driver is loaded", "CPU build", "whl/cu126"]),
+        (SimulatedCuda(None, ()), ["driver is loaded", "CPU build", "cu126"]),
         (SimulatedCuda(driver=False), ["no CUDA card", "no NVIDIA driver", "13.0"]),
         (
             SimulatedCuda(complaint="The NVIDIA driver on your system is too old"),
@@ -98,7 +98,7 @@ def test_a_tesla_m40_under_the_right_build() -> None:
 )
 def test_every_other_machine_falls_back_and_says_why(cuda: SimulatedCuda, parts: list[str]) -> None:
     device, messages = choose(cuda)
-    assert device == Device(torch.device("cpu"), "CPU", has_bfloat16=False)
+    assert (device.torch_device, device.name) == (torch.device("cpu"), "CPU")
     (message,) = messages
     assert all(part in message for part in parts), message
     assert "\n" not in message
@@ -140,3 +140,11 @@ def test_what_runs_on_what(
     capability: tuple[int, int], architectures: Sequence[str], expected: bool
 ) -> None:
     assert supported(capability, architectures) is expected
+
+
+@pytest.mark.parametrize(("instruction", "has"), [("avx512_bf16", True), ("avx512_f", False)])
+def test_a_cpu_with_instructions_for_bfloat16_uses_them(
+    instruction: str, has: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {instruction: True})
+    assert choose_device(False, ListObserver()).has_bfloat16 is has

@@ -85,7 +85,35 @@ def test_the_update_is_the_papers(rule: str) -> None:
         torch.testing.assert_close(ours.double(), theirs, rtol=1e-4, atol=1e-6)
 
 
-@pytest.mark.parametrize("rule", ["adamw", "adam"])
+def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
+    """The nearest matrix with orthonormal rows or columns."""
+    left, _, right = torch.linalg.svd(matrix, full_matrices=False)
+    return left @ right
+
+
+def test_muon_turns_matrices_by_orthogonal_steps_and_leaves_the_rest_to_adamw() -> None:
+    training = TrainingSettings(optimizer="muon", weight_decay=0.0)
+    module = Small()
+    optimizer = build_optimizer(module, training, CPU)
+    before = {name: p.detach().clone() for name, p in module.named_parameters()}
+    module().backward()
+    set_rate(optimizer, 0.01)
+    optimizer.step()
+    moved = {name: p.detach() - before[name] for name, p in module.named_parameters()}
+    # The first momentum is the gradient; the size is 0.2 sqrt(larger side): AdamW's (2502.16982).
+    expected = -0.01 * 0.2 * 4**0.5 * orthogonal(module.inner.weight.grad)
+    singular = torch.linalg.svdvals(moved["inner.weight"]) / (0.01 * 0.2 * 4**0.5)
+    # Newton and Schulz's five steps bring the singular values near one, not to it.
+    assert ((singular > 0.6) & (singular < 1.3)).all()
+    cosine = torch.nn.functional.cosine_similarity(moved["inner.weight"], expected, dim=1)
+    assert cosine.min() > 0.9
+    # AdamW's first step has the size of its rate, whatever the gradient's.
+    for name in ("gain", "table", "inner.bias"):
+        grad = dict(module.named_parameters())[name].grad
+        torch.testing.assert_close(moved[name], -0.03 * grad.sign(), rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("rule", ["adamw", "adam", "muon"])
 def test_state_goes_through_a_file_bit_for_bit(rule: str, tmp_path: Path) -> None:
     training = TrainingSettings(optimizer=rule)
     whole, first = Small(), Small()
