@@ -27,7 +27,8 @@ from pathlib import Path
 from typing import BinaryIO, Protocol
 from urllib.parse import urlsplit
 
-from perigee.corpus.download import HttpStream, Patience
+from perigee.corpus.answers import Patience
+from perigee.corpus.download import HttpStream
 from perigee.errors import SourceError
 from perigee.files import sha256_file
 from perigee.manifest import Input

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import email.utils
 import hashlib
 import os
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from types import TracebackType
 from typing import Any
 from urllib.parse import unquote, urlsplit
@@ -16,6 +14,14 @@ from urllib.parse import unquote, urlsplit
 import requests
 import urllib3
 
+from perigee.corpus.answers import (
+    Identity,
+    Patience,
+    content_encoding,
+    innermost_reason,
+    retry_after,
+    without_secrets,
+)
 from perigee.errors import DownloadError
 from perigee.manifest import Input
 from perigee.observer import Observer
@@ -40,58 +46,6 @@ _DISCARD = 1 << 20
 _DRAINED = 1 << 15
 
 
-@dataclass(frozen=True)
-class Patience:
-    """How long and how often a server is asked."""
-
-    connect_seconds: float = 10.0
-    """Time-out of a connection."""
-    read_seconds: float = 60.0
-    """Time-out between two pieces of an answer."""
-    tries: int = 8
-    """Tries in a row without a byte of progress before giving up."""
-    first_wait: float = 0.5
-    """Seconds before the second try, before jitter; doubled for each further one."""
-    longest_wait: float = 120.0
-    """Seconds between two tries at the most, also if the server asks for more."""
-    first_request: int = 1 << 19
-    """Bytes of the first range."""
-    largest_request: int = 1 << 25
-    """Bytes of a range at the most."""
-    growth: float = 0.25
-    """Bytes of a range, as a share of what was read without a jump before it."""
-
-
-@dataclass(frozen=True)
-class Identity:
-    """What tells one version of a file on a server from another."""
-
-    etag: str | None
-    modified: str | None
-    length: int | None
-
-    def differs(self, other: Identity) -> bool:
-        """Whether a field that both know is not the same."""
-        pairs = ((self.etag, other.etag), (self.modified, other.modified))
-        known = [(a, b) for a, b in (*pairs, (self.length, other.length)) if a is not None]
-        return any(b is not None and a != b for a, b in known)
-
-    @property
-    def validator(self) -> str | None:
-        """What If-Range may carry: a strong ETag, or else the date."""
-        if self.etag is not None:
-            return None if self.etag.startswith("W/") else self.etag
-        return self.modified
-
-    def version(self) -> str | None:
-        """One text for one version; ``None`` if the server says nothing that tells them apart."""
-        if self.etag is not None:
-            return f"etag {self.etag} length {self.length}"
-        if self.modified is not None:
-            return f"modified {self.modified} length {self.length}"
-        return None
-
-
 class _TryAgainError(Exception):
     """An answer that calls for another try."""
 
@@ -107,7 +61,7 @@ class HttpStream:
         self.position = 0
         self.breaks = 0
         self._url = url
-        self._place = _without_secrets(url)
+        self._place = without_secrets(url)
         self._patience = patience
         self._observer = observer
         self._session = requests.Session()
@@ -152,7 +106,7 @@ class HttpStream:
             except _TryAgainError as again:
                 self._wait(str(again), again.wait)
             except _BREAKS as error:
-                self._wait(_reason(error))
+                self._wait(innermost_reason(error))
             else:
                 if data:
                     self.position += len(data)
@@ -193,7 +147,7 @@ class HttpStream:
             except _TryAgainError as again:
                 self._wait(str(again), again.wait)
             except _BREAKS as error:
-                self._wait(_reason(error))
+                self._wait(innermost_reason(error))
         known = self._identity
         version = known.version()
         details: dict[str, Any] = {"url": self._place, "etag": known.etag, "bytes": known.length}
@@ -223,7 +177,7 @@ class HttpStream:
                 timeout=(patience.connect_seconds, patience.read_seconds),
             )
         except requests.exceptions.SSLError as error:
-            raise self._error(f"the connection is not secure ({_reason(error)})") from None
+            raise self._error(f"the connection is not secure ({innermost_reason(error)})") from None
         except requests.exceptions.TooManyRedirects:
             raise self._error("redirects without end", "check the URL") from None
         except (requests.exceptions.InvalidURL, requests.exceptions.InvalidSchema) as error:
@@ -254,7 +208,7 @@ class HttpStream:
             raise self._error("redirects from https to http", "find a URL that does not")
 
     def _accept_range(self, response: requests.Response) -> None:
-        if _encoding(response.headers):
+        if content_encoding(response.headers):
             self._ranges = False
             self._need_ranges()
             raise _TryAgainError("a range of a compressed answer")
@@ -272,7 +226,7 @@ class HttpStream:
 
     def _accept_whole(self, response: requests.Response) -> None:
         """An answer from the first byte on, though a range was asked for."""
-        encoding = _encoding(response.headers)
+        encoding = content_encoding(response.headers)
         if encoding not in ("", "gzip", "x-gzip", "deflate"):
             raise self._error(f"comes encoded as {encoding!r}", "fetch it as a file first")
         self._decode = bool(encoding)
@@ -324,7 +278,7 @@ class HttpStream:
 
     def _refusal(self, status: int, headers: Mapping[str, str]) -> Exception:
         if status in _TRANSIENT or 500 <= status < 600:
-            wait = _retry_after(headers.get("Retry-After"))
+            wait = retry_after(headers.get("Retry-After"))
             if wait <= self._patience.longest_wait:
                 return _TryAgainError(f"status {status}", wait)
             return self._error(f"status {status}", f"the server says: not before {wait:.0f} s")
@@ -359,36 +313,3 @@ class HttpStream:
 
     def _error(self, problem: str, remedy: str | None = None) -> DownloadError:
         return DownloadError(problem, place=self._place, remedy=remedy)
-
-
-def _encoding(headers: Mapping[str, str]) -> str:
-    encoding = headers.get("Content-Encoding", "").strip().lower()
-    return "" if encoding == "identity" else encoding
-
-
-def _retry_after(value: str | None) -> float:
-    """Seconds that a Retry-After header (seconds or a date) asks for; 0 if it says nothing."""
-    if value is None:
-        return 0.0
-    if value.strip().isdigit():
-        return float(value)
-    try:
-        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
-    except (TypeError, ValueError):
-        return 0.0
-
-
-def _reason(error: Exception) -> str:
-    """The innermost cause in a few words."""
-    seen = error
-    while seen.args and isinstance(seen.args[-1], Exception):
-        seen = seen.args[-1]
-    reason = getattr(seen, "reason", None)
-    return str(reason if isinstance(reason, Exception) else seen)[:200] or type(seen).__name__
-
-
-def _without_secrets(url: str) -> str:
-    """The URL without login and query, which may hold keys, for messages and records."""
-    parts = urlsplit(url)
-    host = parts.netloc.rpartition("@")[2]
-    return f"{parts.scheme}://{host}{parts.path}"

@@ -181,6 +181,8 @@ def _matches(path: Path, manifest: Manifest, version: str) -> bool:
     """Whether ``version`` is the artifact's: its manifest's, or of the list in its JSON file."""
     if manifest.version == version:
         return True
+    if manifest.artifact != "vocabulary":  # checkpoints hold a copy of theirs
+        return False
     lists = [
         path.parent / file.path for file in manifest.files if file.path.endswith("_vocab.json")
     ]

@@ -16,12 +16,12 @@ from itertools import islice
 from typing import Any, BinaryIO, NoReturn, cast
 
 import orjson
-import zstandard
 
 from perigee.corpus.bytestream import ByteStream
 from perigee.corpus.cleaning import clean_label, encode
 from perigee.corpus.documents import Document, Origin, prepare
 from perigee.corpus.duplicates import SeenTexts
+from perigee.corpus.frames import ContentLimits, MemberError, read_lines
 from perigee.errors import SourceError
 from perigee.observer import Observer
 
@@ -29,8 +29,6 @@ SOURCE = "openwebtext2"
 MEMBER_SUFFIX = ".jsonl.zst"
 
 _TAR_BUFFER = 1 << 16
-_COMPRESSED = 1 << 11  # 2 KiB cannot become more than 64 MiB: a zstd block of 4 bytes is 128 KiB
-_BLOCK = 1 << 18
 _LARGEST_HEADER = 1 << 20
 _EXTENDED = (
     tarfile.XHDTYPE,
@@ -39,18 +37,6 @@ _EXTENDED = (
     tarfile.GNUTYPE_LONGNAME,
     tarfile.GNUTYPE_LONGLINK,
 )
-
-
-@dataclass(frozen=True)
-class ContentLimits:
-    """What a member may ask of this machine."""
-
-    line_bytes: int = 1 << 25
-    """Longest JSON line; longer ones are dropped (``line_too_long``) without being held."""
-    expansion: int = 200
-    """Largest ratio of decompressed to compressed bytes of a member, beyond ``free_bytes``."""
-    free_bytes: int = 1 << 24
-    """Decompressed bytes for which the ratio is not looked at."""
 
 
 @dataclass
@@ -71,10 +57,6 @@ class Lost:
         """The counts since the last call."""
         taken, self.reasons = self.reasons, Counter()
         return taken
-
-
-class _MemberError(Exception):
-    """The rest of a member is lost; its argument is the reason."""
 
 
 def unseen(documents: Iterator[Document], seen: SeenTexts, lost: Lost) -> Iterator[Document]:
@@ -202,9 +184,9 @@ def _whole_or_lost(
     try:
         file = tar.extractfile(member)
         if file is None or member.issparse():
-            raise _MemberError("corrupt_frame")
+            raise MemberError("corrupt_frame")
         yield from _member_documents(cast(BinaryIO, file), name, lost, limits)
-    except _MemberError as error:
+    except MemberError as error:
         lost.reasons[str(error)] += 1
         lost.members += 1
         observer.say(f"{place}: {name}: {error}: the rest of it is left out", "warning")
@@ -240,74 +222,12 @@ def _header_class(place: str) -> type[tarfile.TarInfo]:
 def _member_documents(
     file: BinaryIO, member: str, lost: Lost, limits: ContentLimits
 ) -> Iterator[Document]:
-    for row, line in _lines(_blocks(file, limits), limits.line_bytes):
+    for row, line in read_lines(file, limits):
         document = "line_too_long" if line is None else _document(line, member, row)
         if isinstance(document, str):
             lost.reasons[document] += 1
         else:
             yield document
-
-
-def _blocks(file: BinaryIO, limits: ContentLimits) -> Iterator[bytes]:
-    """Decompressed bytes of a member's frames, in pieces of about 256 KiB."""
-    decompressor = zstandard.ZstdDecompressor()
-    frame, consumed, produced = None, 0, 0
-    pieces: list[bytes] = []
-    held = 0
-    damaged = ""
-    while not damaged and (data := file.read(_COMPRESSED)):
-        consumed += len(data)
-        while data:
-            frame = frame or decompressor.decompressobj()
-            try:
-                piece = frame.decompress(data)
-            except zstandard.ZstdError:
-                damaged = "corrupt_frame"
-                break
-            produced += len(piece)
-            pieces.append(piece)
-            held += len(piece)
-            data = frame.unused_data if frame.eof else b""
-            frame = None if frame.eof else frame
-        if produced > limits.free_bytes + limits.expansion * consumed:
-            damaged = "expands_without_end"
-        elif held >= _BLOCK:
-            yield from _cut(b"".join(pieces))
-            pieces, held = [], 0
-    if damaged != "expands_without_end":
-        yield from _cut(b"".join(pieces))
-    if damaged or frame is not None:
-        raise _MemberError(damaged or "corrupt_frame")
-
-
-def _cut(data: bytes) -> Iterator[bytes]:
-    for start in range(0, len(data), 4 * _BLOCK):
-        yield data[start : start + 4 * _BLOCK]
-
-
-def _lines(blocks: Iterator[bytes], longest: int) -> Iterator[tuple[int, bytes | None]]:
-    """Lines with their numbers from 0; ``None`` for one that is longer than ``longest``.
-
-    A last line without an end counts, unless the member breaks off there.
-    """
-    row, held, size = 0, list[bytes](), 0
-    for block in blocks:
-        first, *rest = block.split(b"\n")
-        size += len(first)
-        if size <= longest:
-            held.append(first)
-        else:
-            held.clear()
-        if not rest:
-            continue
-        yield row, b"".join(held) if size <= longest else None
-        for line in rest[:-1]:
-            row += 1
-            yield row, line if len(line) <= longest else None
-        row += 1
-        held, size = [rest[-1]], len(rest[-1])
-    if size:
-        yield row, b"".join(held) if size <= longest else None
 
 
 def _document(line: bytes, member: str, row: int) -> Document | str:

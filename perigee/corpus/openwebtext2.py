@@ -22,27 +22,14 @@ from itertools import islice
 from pathlib import Path
 from typing import Literal
 
+from perigee.corpus.answers import Patience
 from perigee.corpus.bytestream import ByteStream, open_bytes
-from perigee.corpus.documents import (
-    SPLITS,
-    Document,
-    Limits,
-    Plan,
-    SplitWriter,
-    open_split,
-    output_lock,
-    report_shortfall,
-    reuse,
-)
-from perigee.corpus.download import Patience
+from perigee.corpus.documents import SPLITS, Document, Limits
 from perigee.corpus.duplicates import SeenTexts
-from perigee.corpus.members import (
-    ContentLimits,
-    Lost,
-    read_documents,
-    read_spread_documents,
-    unseen,
-)
+from perigee.corpus.frames import ContentLimits
+from perigee.corpus.members import Lost, read_documents, read_spread_documents, unseen
+from perigee.corpus.plan import Plan, report_shortfall, reuse
+from perigee.corpus.writing import SplitWriter, open_split, output_lock
 from perigee.errors import Interrupted, SettingsError
 from perigee.manifest import Built, Input
 from perigee.observer import SILENT, Observer

@@ -23,16 +23,13 @@ from perigee.corpus.documents import (
     INDEX_SCHEMA,
     PRECEDENCE,
     SPLITS,
-    Plan,
     RawPaths,
-    SplitWriter,
-    open_split,
-    output_lock,
     raw_paths,
     read_digests,
-    reuse,
 )
 from perigee.corpus.duplicates import SeenTexts
+from perigee.corpus.plan import Plan, reuse
+from perigee.corpus.writing import SplitWriter, open_split, output_lock
 from perigee.errors import ArtifactError, Interrupted, SourceError
 from perigee.manifest import Built, Input, Manifest, read_manifest, verify_files
 from perigee.observer import SILENT, Observer

@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from perigee.corpus.documents import SPLITS, Origin, Plan, open_split, prepare
+from perigee.corpus.documents import SPLITS, Origin, prepare
+from perigee.corpus.plan import Plan
+from perigee.corpus.writing import open_split
 from perigee.manifest import Built
 from perigee.settings import Settings
 

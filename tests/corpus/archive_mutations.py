@@ -10,7 +10,8 @@ import zstandard
 from corpus_sources import json_lines, tar_bytes
 
 from perigee.corpus.bytestream import FileStream
-from perigee.corpus.members import ContentLimits, Lost, read_documents
+from perigee.corpus.frames import ContentLimits
+from perigee.corpus.members import Lost, read_documents
 from perigee.errors import SourceError
 from perigee.observer import SILENT
 

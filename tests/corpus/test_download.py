@@ -7,8 +7,8 @@ from time import time
 import pytest
 from misbehaving_server import PATH, Behaviour, serve
 
+from perigee.corpus.answers import Patience
 from perigee.corpus.bytestream import open_bytes
-from perigee.corpus.download import Patience
 from perigee.errors import DownloadError, SourceError
 from perigee.observer import ListObserver
 

@@ -18,9 +18,9 @@ from corpus_sources import (
 )
 from misbehaving_server import Behaviour, serve
 
+from perigee.corpus.answers import Patience
 from perigee.corpus.documents import SPLITS, Limits
-from perigee.corpus.download import Patience
-from perigee.corpus.members import ContentLimits
+from perigee.corpus.frames import ContentLimits
 from perigee.corpus.openwebtext2 import archive_input, build_openwebtext2
 from perigee.errors import Interrupted, SettingsError, SourceError
 from perigee.manifest import Built
