@@ -150,6 +150,7 @@ def build_windows(
         stride=training.stride if split == "train" else training.sequence_length,
         max_sequences=most,
         seed=training.seed,
+        mixture=settings.data.mixture if split == "train" else "documents",
         observer=observer,
         fresh=fresh,
     )

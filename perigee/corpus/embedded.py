@@ -31,6 +31,7 @@ from perigee.corpus.installed_prose import (
     installed_modules,
     installed_versions,
 )
+from perigee.corpus.writing import storage_errors
 from perigee.errors import SettingsError
 from perigee.files import atomic_directory, atomic_file, exclusive_lock
 from perigee.manifest import (
@@ -126,7 +127,11 @@ def build_embedded(
     settings = {"words": words, "limits": [limits.train, limits.valid, limits.test]}
     inputs = tuple(Input(name, version) for name, version in installed_versions().items())
     manifest_path = directory / "embedded.manifest.json"
-    with exclusive_lock(directory / ".embedded.lock", what="the embedded sample", wait_seconds=300):
+    lock = directory / ".embedded.lock"
+    with (
+        storage_errors(directory),
+        exclusive_lock(lock, what="the embedded sample", wait_seconds=300),
+    ):
         expected = recipe(STAGE, CODE_VERSION, settings, inputs)
         manifest = None if fresh else current_manifest(manifest_path, expected)
         reused = manifest is not None

@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from perigee.corpus.prose import MINIMUM_PARAGRAPH_WORDS, prose_paragraphs
+from perigee.errors import Interrupted
 from perigee.observer import SILENT, Observer
 
 CODE_VERSION = "2"
@@ -108,6 +109,8 @@ def installed_modules(words: int, observer: Observer = SILENT) -> Iterator[Modul
         if paragraphs:
             module = Module(package, name, url, paragraphs)
             done += module.words
+            if observer.should_stop():
+                raise Interrupted("stopped as asked", place="embedded prose", remedy="run it again")
             observer.progress("embedded prose", min(done, words), words, "words")
             yield module
 

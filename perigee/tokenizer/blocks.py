@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from perigee.corpus.documents import raw_paths
-from perigee.errors import ArtifactError
+from perigee.errors import ArtifactError, Interrupted
 from perigee.manifest import Input, Manifest, read_manifest
 from perigee.observer import Observer
 from perigee.tokenizer.pieces import Pieces, find_pieces
@@ -59,6 +59,8 @@ class RawReader:
         ------
         ArtifactError
             After the last block, if the file is not what its manifest says.
+        Interrupted
+            If the observer asks for a stop.
         """
         digest = hashlib.sha256()
         workers = min(len(os.sched_getaffinity(0)), MAXIMUM_WORKERS)
@@ -66,6 +68,8 @@ class RawReader:
         with ThreadPoolExecutor(workers) as pool:
             ahead: deque[tuple[int, Future[Pieces]]] = deque()
             for block in self._blocks(digest):
+                if observer.should_stop():
+                    raise Interrupted("stopped as asked", place=task, remedy="run it again")
                 ahead.append((len(block), pool.submit(find_pieces, block)))
                 if len(ahead) > workers:
                     size, future = ahead.popleft()

@@ -71,7 +71,7 @@ def write_windows(
             places = starts[begin : begin + rows, None] + offsets
             block = stream.tokens[np.minimum(places, len(stream.tokens) - 1)]
             block[places >= len(stream.tokens)] = PAD
-            block.tofile(file)
+            file.write(block.data)
             padding += int((block == PAD).sum())
             unknown += int((block == UNK).sum())
             words += int(((block != PAD) & (block != BOS) & (block != EOS)).sum())

@@ -53,14 +53,14 @@ def pack(
     words, unknown = np.zeros((2, len(sources)), dtype=np.int64)
     done = documents = 0
     with (directory / "tokens").open("wb") as tokens, (directory / "starts").open("wb") as starts:
-        np.array([BOS], dtype=np.uint16).tofile(tokens)
-        np.array([0], dtype=np.int64).tofile(starts)
+        tokens.write(np.array([BOS], dtype=np.uint16).data)
+        starts.write(np.array([0], dtype=np.int64).data)
         done = 1
         for pieces in reader.pieces(task, observer):
             block = table.rows(pieces.distinct).expand(pieces.indices).astype(np.uint16)
             begins = np.flatnonzero(block == BOS)
-            block.tofile(tokens)
-            (begins + done).tofile(starts)
+            tokens.write(block.data)
+            starts.write((begins + done).data)
             # The document of each unknown word, and the words of each document in this block.
             place = documents + np.searchsorted(begins, np.flatnonzero(block == UNK))
             bounds = np.concatenate([[0], begins + 1, [len(block)]])

@@ -13,6 +13,7 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from perigee.corpus.writing import storage_errors
 from perigee.errors import SettingsError
 from perigee.files import exclusive_lock, remove_partials
 from perigee.manifest import Built, Manifest, current_manifest, recipe, record_file, write_manifest
@@ -64,7 +65,9 @@ def build_vocabulary(
     SettingsError
         If ``size`` does not fit 16-bit ids.
     ArtifactError
-        If ``raw`` is missing, empty, not UTF-8, or not what its manifest says.
+        If ``raw`` is missing, empty, not UTF-8, or not what its manifest says, or the disk is full.
+    Interrupted
+        If the observer asks for a stop; nothing of it is left.
     BusyError
         If another process is building the same vocabulary.
     """
@@ -76,7 +79,10 @@ def build_vocabulary(
         )
     directory = vocab_path.parent
     lock = directory / f".{vocab_path.name}.lock"
-    with exclusive_lock(lock, what="the vocabulary", wait_seconds=60):
+    with (
+        storage_errors(vocab_path),
+        exclusive_lock(lock, what="the vocabulary", wait_seconds=60),
+    ):
         return _build(RawReader(raw), vocab_path, size, observer, fresh)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pyarrow as pa
 
+from perigee.corpus.writing import storage_errors
 from perigee.errors import ArtifactError, SettingsError
 from perigee.files import atomic_file, exclusive_lock, remove_partials
 from perigee.manifest import (
@@ -38,6 +39,8 @@ from perigee.tokenizer.words import CODE_VERSION as WORDS_VERSION
 
 STAGE = "windows"
 CODE_VERSION = f"1+{WORDS_VERSION}"
+_PATIENCE = 60.0
+"""Seconds to wait for another process that writes the same file."""
 
 
 def manifest_path(output: Path) -> Path:
@@ -152,7 +155,9 @@ def build_windows(
     SettingsError
         If a length is not positive.
     ArtifactError
-        If an input is missing or damaged.
+        If an input is missing or damaged, or the disk is full.
+    Interrupted
+        If the observer asks for a stop; nothing of it is left.
     BusyError
         If another process is building the same windows.
     """
@@ -164,7 +169,10 @@ def build_windows(
         )
     directory = output.parent
     lock = directory / f".{output.name}.lock"
-    with exclusive_lock(lock, what="this file of windows", wait_seconds=60):
+    with (
+        storage_errors(output),
+        exclusive_lock(lock, what="this file of windows", wait_seconds=_PATIENCE),
+    ):
         return _build(
             RawReader(raw),
             PrimeTokenizer.load(vocab_path),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from pathlib import Path
 
 import numpy as np
@@ -12,8 +13,12 @@ from hypothesis import strategies as st
 from tokenizer_corpora import DOCUMENTS, write_raw
 from tokenizers import Tokenizer
 
-from perigee.errors import ArtifactError, SettingsError
+from perigee import stages
+from perigee.config import parse_settings
+from perigee.errors import ArtifactError, BusyError, Interrupted, SettingsError
+from perigee.files import exclusive_lock
 from perigee.manifest import Built, read_manifest, verify_files
+from perigee.observer import ListObserver
 from perigee.tokenizer import blocks, pieces
 from perigee.tokenizer.prime import BOS, EOS, PAD, UNK, PrimeTokenizer
 from perigee.tokenizer.vocabulary import build_vocabulary
@@ -51,7 +56,7 @@ def slow_stream(directory: Path, documents: list[str]) -> tuple[list[int], list[
     return ids, owner
 
 
-@settings(deadline=None, max_examples=30)
+@settings(deadline=None, max_examples=15)
 @given(
     st.lists(st.text("ab é漢'.,\u0301", min_size=1, max_size=15), min_size=1, max_size=12),
     st.integers(1, 12),
@@ -197,6 +202,57 @@ def test_the_vocabulary_is_named_by_its_contents(tmp_path: Path):
     tokenizer = PrimeTokenizer.load(tmp_path / "perigee_vocab.json")
     assert [i.name for i in built.manifest.inputs] == ["x.train.raw", "vocabulary"]
     assert built.manifest.inputs[1].version == tokenizer.fingerprint
+
+
+def test_a_full_disk_leaves_the_old_file(tmp_path: Path):
+    built = build(tmp_path, MANY)
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (2_000, hard))
+    try:
+        with pytest.raises(ArtifactError, match="cannot be written") as caught:
+            windows_of(tmp_path / "x.train.raw", stride=4)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert "free some space" in str(caught.value)
+    assert windows_of(tmp_path / "x.train.raw").reused
+    assert opened(built).manifest == built.manifest
+    assert not list((tmp_path / "w").glob(".*.part"))
+
+
+def test_a_stop_leaves_nothing_behind(tmp_path: Path):
+    with pytest.raises(Interrupted, match="stopped as asked"):
+        build(tmp_path, DOCUMENTS, observer=ListObserver(stop=True))
+    assert not list((tmp_path / "w").glob("*.arrow"))
+    assert not list((tmp_path / "w").glob(".*.part"))
+
+
+def test_a_second_process_is_told_to_wait(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    raw = write_raw(tmp_path / "x.train.raw", DOCUMENTS)
+    build_vocabulary(raw, tmp_path / "perigee_vocab.json", 5)
+    monkeypatch.setattr("perigee.tokenizer.windows._PATIENCE", 0.0)
+    lock = tmp_path / "w" / ".x.train.arrow.lock"
+    with (
+        exclusive_lock(lock, what="a test"),
+        pytest.raises(BusyError, match="this file of windows is in use by"),
+    ):
+        windows_of(raw)
+
+
+def test_settings_choose_the_mixture(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.chdir(tmp_path)
+    table = {
+        "training": {"sequence_length": 8, "stride": 8, "max_sequences": 0},
+        "data": {"mixture": "windows"},
+    }
+    settings = parse_settings(table, "a test", {})
+    documents = ["one two three " * 20] * 3 + ["a few words of a page"] * 6
+    sources = ["pg19"] * 3 + ["openwebtext2"] * 6
+    for split in ("train", "valid"):
+        write_raw(settings.raw_path("unified", split), documents, sources)
+    stages.build_vocabulary(settings)
+    train, valid = (stages.build_windows(settings, split).manifest for split in ("train", "valid"))
+    assert {s["window_share"] for s in train.counts["sources"].values()} == {0.5}
+    assert valid.counts["sources"]["pg19"]["window_share"] > 0.7
 
 
 @pytest.mark.parametrize("wrong", [{"sequence_length": 0}, {"stride": 0}, {"max_sequences": -1}])
