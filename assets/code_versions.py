@@ -3,6 +3,7 @@
 import ast
 from importlib.resources import files
 
+from perigee import model_card
 from perigee.corpus import openwebtext2, pg19, unify
 from perigee.tokenizer import vocabulary, windows
 from perigee.training import recipe
@@ -13,6 +14,7 @@ UNIFY = unify.CODE_VERSION
 VOCABULARY = vocabulary.CODE_VERSION
 WINDOWS = windows.CODE_VERSION
 CHECKPOINT = recipe.CODE_VERSION
+MODEL_CARD = model_card.CODE_VERSION
 
 
 def declared(module: str) -> str:

@@ -11,6 +11,7 @@ from assets.names import (
     DEVICE_POOL,
     EVALUATION,
     GENERATION,
+    MODEL_CARD,
     MODEL_OWNERS,
     SAMPLES,
     checkpoint_key,
@@ -19,6 +20,7 @@ from assets.names import (
 from assets.results import materialized
 from assets.settings_file import SettingsFile
 from assets.watching import watched
+from perigee.model_card import build_model_card
 
 LARGEST_INLINE_GIF = 1_000_000
 """Bytes of a GIF that is kept in the event log to be shown; a larger one is linked."""
@@ -87,6 +89,30 @@ def build_samples(epochs: int) -> dg.AssetsDefinition:
             return materialized(SAMPLES, built, samples_shown(settings.samples_path()))
 
     return samples
+
+
+@dg.asset(
+    key=MODEL_CARD,
+    deps=[EVALUATION, SAMPLES],
+    group_name=GENERATION,
+    code_version=code_versions.MODEL_CARD,
+    kinds={"markdown"},
+    owners=MODEL_OWNERS,
+    automation_condition=dg.AutomationCondition.eager(),
+    description=(
+        "Data, settings, bounds, samples, lineage and limits of the last checkpoint on one page, "
+        "every figure from the artifacts' own records."
+    ),
+)
+def model_card(
+    context: dg.AssetExecutionContext, settings_file: SettingsFile
+) -> dg.MaterializeResult:
+    """Gather what the artifacts say of themselves."""
+    with watched(context) as observer:
+        settings = settings_file.read()
+        built = build_model_card(settings, observer)
+        text = settings.model_card_path().read_text(encoding="utf-8")
+        return materialized(MODEL_CARD, built, {"card": dg.MetadataValue.md(text)})
 
 
 def samples_shown(directory: Path) -> dict[str, dg.MetadataValue]:

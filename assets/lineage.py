@@ -6,7 +6,7 @@ import dagster as dg
 
 from assets.corpus import openwebtext2_raw, pg19_raw, unified_raw
 from assets.corpus_checks import source_checks, unified_checks
-from assets.generation import build_evaluation, build_samples
+from assets.generation import build_evaluation, build_samples, model_card
 from assets.generation_checks import generation_checks
 from assets.sources import openwebtext2_archive, pg19_shards
 from assets.token_checks import vocabulary_check, windows_checks
@@ -33,4 +33,5 @@ def build_assets(epochs: int) -> Sequence[dg.AssetsDefinition | dg.AssetSpec]:
         training_metrics,
         build_evaluation(epochs),
         build_samples(epochs),
+        model_card,
     ]

@@ -6,36 +6,20 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import dagster as dg
-import numpy as np
 import pytest
-from safetensors.numpy import save_file
+from small_checkpoints import write_checkpoint
 
 from assets.checkpoint_checks import bound_falling, verified_and_finite
 from assets.names import checkpoint_key
 from assets.settings_file import SettingsFile
 from assets.training import build_training
 from perigee.errors import CheckpointError, Interrupted
-from perigee.files import write_json
-from perigee.manifest import Manifest, read_manifest, record_file, write_manifest
+from perigee.manifest import read_manifest
 from perigee.observer import Observer
 from perigee.settings import Settings
 from perigee.training.trainer import EpochReport
 
 BOUNDS = {1: 6.0, 2: 5.5, 3: 5.6}
-
-
-def write_checkpoint(path: Path, epoch: int, bound: float, weight: float = 1.0) -> Manifest:
-    """A checkpoint in the form of a real one, with a weight of one number."""
-    path.mkdir(parents=True, exist_ok=True)
-    for name in ("model", "optimizer"):
-        save_file({"w": np.array([weight, float(epoch)])}, path / f"{name}.safetensors")
-    write_json(path / "state.json", {"validation": {"nats_per_word": bound}})
-    for name in ("settings.json", "perigee_vocab.json"):
-        write_json(path / name, {})
-    files = [record_file(f, path) for f in sorted(path.glob("*")) if f.name != "manifest.json"]
-    manifest = Manifest(f"checkpoint.epoch_{epoch}", "checkpoint", "1", {}, (), files, {"steps": 3})
-    write_manifest(path / "manifest.json", manifest)
-    return manifest
 
 
 @dataclass

@@ -101,6 +101,16 @@ def test_inputs_that_were_recorded_without_a_path_are_found_by_version(windows: 
     assert "archive.tar" in {node.name for node in leaves(tree)}
 
 
+def test_the_copy_in_a_checkpoint_is_not_the_vocabulary_it_was_made_from(windows: Path) -> None:
+    checkpoint = windows.parent.parent / "checkpoints/perigee_epoch1"
+    copy = checkpoint / "perigee_vocab.json"
+    write_json(copy, ["[PAD]", "x"])
+    inputs = list(read_manifest(checkpoint / "manifest.json").inputs)
+    record(checkpoint / "manifest.json", "checkpoint.epoch_1", copy, inputs)
+    tree = lineage(checkpoint)
+    assert [node.name for node in tree.inputs] == ["windows.perigee.train", "vocabulary"]
+
+
 def test_rendering(windows: Path) -> None:
     text = render(lineage(windows.parent.parent / "checkpoints/perigee_epoch1"))
     lines = text.split("\n")
