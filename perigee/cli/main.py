@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 
 from perigee import __version__
-from perigee.cli import corpus, generate, show, training
+from perigee.cli import corpus, generate, inspection, show, training
 from perigee.cli.console import ConsoleObserver
 from perigee.errors import PerigeeError
 
@@ -79,6 +79,9 @@ app.command()(training.train)
 app.command()(training.evaluate)
 app.command()(generate.generate)
 app.command()(show.show)
+app.command()(inspection.lineage)
+app.command()(inspection.trace)
+app.command()(inspection.model)
 
 
 def main() -> None:

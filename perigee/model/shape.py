@@ -8,6 +8,7 @@ from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 from perigee.errors import ArtifactError
+from perigee.settings import Settings
 
 CHUNK = 32
 """Words that the oscillators take as one matrix product. On CPU cores 16, 32 and 64 cost alike."""
@@ -95,3 +96,21 @@ class DenoiserShape:
         if unknown := sorted(set(values) - known):
             raise ArtifactError(f"the model's shape has unknown {', '.join(unknown)}")
         return cls(**{name: values[name] for name in known})
+
+
+def shape_from_settings(settings: Settings, vocabulary_size: int) -> DenoiserShape:
+    """The shape that ``[model]`` and the windows' length ask for."""
+    model = settings.model
+    return DenoiserShape(
+        vocabulary_size=vocabulary_size,
+        model_dim=model.model_dim,
+        num_heads=model.num_heads,
+        oscillator_count=model.oscillator_count,
+        num_layers=model.num_layers,
+        mamba_repeat=model.mamba_repeat,
+        radius_factor=model.radius_factor,
+        base_radius=model.base_radius,
+        min_radius=model.min_radius,
+        max_radius=model.max_radius,
+        sequence_length=settings.training.sequence_length,
+    )

@@ -8,7 +8,7 @@ import torch
 
 from perigee.diffusion.objective import Objective, make_objective
 from perigee.model.denoiser import Denoiser
-from perigee.model.shape import DenoiserShape
+from perigee.model.shape import shape_from_settings
 from perigee.settings import Settings
 from perigee.tokenizer.residues import choose_moduli
 from perigee.training.averaging import Average
@@ -37,20 +37,8 @@ def build_learner(settings: Settings, vocabulary_size: int, device: torch.device
 
 def build_denoiser(settings: Settings, vocabulary_size: int) -> Denoiser:
     """A denoiser of the settings' shape with its initial values."""
-    model, training = settings.model, settings.training
-    shape = DenoiserShape(
-        vocabulary_size=vocabulary_size,
-        model_dim=model.model_dim,
-        num_heads=model.num_heads,
-        oscillator_count=model.oscillator_count,
-        num_layers=model.num_layers,
-        mamba_repeat=model.mamba_repeat,
-        radius_factor=model.radius_factor,
-        base_radius=model.base_radius,
-        min_radius=model.min_radius,
-        max_radius=model.max_radius,
-        sequence_length=training.sequence_length,
-    )
+    training = settings.training
+    shape = shape_from_settings(settings, vocabulary_size)
     moduli = code_moduli(settings, vocabulary_size) if training.unmask_fraction > 0.0 else ()
     return Denoiser(shape, seed=training.seed, glimpse_moduli=moduli)
 
