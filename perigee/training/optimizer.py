@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from perigee.config import TrainingSettings
-from perigee.errors import CheckpointError
+from perigee.errors import CheckpointError, SettingsError
 
 SEPARATOR = "|"
 
@@ -89,6 +89,11 @@ def build_optimizer(module: nn.Module, training: TrainingSettings, device: torch
         case "adam":
             return Updater(Part(torch.optim.Adam(groups, lr=rate, fused=fused)))
         case "muon":
+            if not hasattr(torch.optim, "Muon"):
+                raise SettingsError(
+                    f"[training] optimizer is 'muon', which PyTorch {torch.__version__} has not",
+                    remedy="install PyTorch 2.9 or newer, or take adamw",
+                )
             muon = torch.optim.Muon(
                 matrices, lr=rate, weight_decay=decay, adjust_lr_fn="match_rms_adamw"
             )

@@ -9,21 +9,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from perigee.errors import CheckpointError, SettingsError
 from perigee.files import exclusive_lock
 from perigee.manifest import Manifest
 from perigee.observer import SILENT, Observer
 from perigee.settings import Settings
-from perigee.training.checkpoint import read_state
+from perigee.training.curve import curve_path, draw_curve
 from perigee.training.data import TrainingData, open_data
 from perigee.training.device import choose_device
 from perigee.training.epoch import EpochRunner
+from perigee.training.log import read_log
 from perigee.training.processes import OneProcess, Processes
 from perigee.training.recipe import TrainingRecipe, decisive_settings, epoch_name
+from perigee.training.reports import EpochReport, TrainingReport, epoch_report
 from perigee.training.standing import (
     check_compatible,
     set_aside,
@@ -35,36 +36,7 @@ from perigee.training.standing import (
 OnChange = Literal["refuse", "restart"]
 
 
-@dataclass(frozen=True)
-class EpochReport:
-    """An epoch whose checkpoint is on disk."""
-
-    epoch: int
-    checkpoint: Path
-    manifest: Manifest
-    train_loss: float
-    """Mean weighted loss of the epoch's words, nats."""
-    validation: dict[str, Any]
-    """The bound on the validation windows: nats_per_word, standard_error, perplexity ..."""
-    tokens_per_second: float
-    """Words of the windows a second, over the optimiser's steps."""
-    seconds: float
-    """Spent in the optimiser's steps, over all attempts."""
-    reused: bool
-    """True if the checkpoint stood already, made by the same recipe."""
-
-
-@dataclass(frozen=True)
-class TrainingReport:
-    """A training, or as much of it as was asked for."""
-
-    epochs: tuple[EpochReport, ...]
-    log: Path
-
-    @property
-    def reused(self) -> bool:
-        """Whether there was nothing left to do."""
-        return all(report.reused for report in self.epochs)
+__all__ = ["EpochReport", "OnChange", "TrainingReport", "train", "train_epochs"]
 
 
 def train(
@@ -110,7 +82,10 @@ def train(
         reports.append(report)
         if on_epoch is not None:
             on_epoch(report)
-    return TrainingReport(tuple(reports), Path(settings.training.log_path))
+    log = Path(settings.training.log_path)
+    is_first = processes is None or processes.rank == 0
+    curve = draw_curve(log) if is_first and read_log(log) else curve_path(log)
+    return TrainingReport(tuple(reports), log, curve)
 
 
 def train_epochs(
@@ -228,7 +203,7 @@ def _chain(
             worked = True
         previous = manifest
         if epoch in wanted:
-            yield _report(settings, epoch, manifest, reused)
+            yield epoch_report(settings, epoch, manifest, reused=reused)
     if wanted and not worked:
         observer.say(
             f"training is finished: {_names(wanted)} of {settings.training.epochs} stand in "
@@ -249,23 +224,3 @@ def _runner(
 
 def _names(epochs: list[int]) -> str:
     return f"epoch {epochs[0]}" if len(epochs) == 1 else f"epochs {epochs[0]} to {epochs[-1]}"
-
-
-def _report(settings: Settings, epoch: int, manifest: Manifest, reused: bool) -> EpochReport:
-    path = settings.checkpoint_path(epoch)
-    state = read_state(path)
-    try:
-        return EpochReport(
-            epoch=epoch,
-            checkpoint=path,
-            manifest=manifest,
-            train_loss=float(state["train_loss"]),
-            validation=dict(state["validation"]),
-            tokens_per_second=float(manifest.counts["tokens_per_second"]),
-            seconds=float(manifest.counts["seconds"]),
-            reused=reused,
-        )
-    except (KeyError, TypeError, ValueError) as error:
-        raise CheckpointError(
-            f"does not hold the results of an epoch ({error!r})", place=path
-        ) from None

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import nn
 
-from perigee.errors import CheckpointError
+from perigee.errors import CheckpointError, SettingsError
 from perigee.settings import TrainingSettings
 from perigee.training.optimizer import (
     build_optimizer,
@@ -151,3 +151,9 @@ def test_state_of_another_model_is_refused(damage: str) -> None:
             tensors["gain|exp_avg"] = torch.zeros(3)
     with pytest.raises(CheckpointError, match=r"o\.safetensors"):
         restore_optimizer(optimizer, module, tensors, Path("o.safetensors"))
+
+
+def test_a_pytorch_without_muon_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(torch.optim, "Muon")
+    with pytest.raises(SettingsError, match=r"has not; install PyTorch 2\.9 or newer"):
+        build_optimizer(Small(), TrainingSettings(optimizer="muon"), CPU)

@@ -168,7 +168,7 @@ def test_resumed_from_a_checkpoint_is_bit_for_bit_uninterrupted(make_training: M
 @pytest.mark.parametrize(
     "training",
     [
-        {"optimizer": "adam"},
+        {"optimizer": "muon"},
         {"ema_decay": 0.0},
         {"unmask_fraction": 0.5},
         {"accumulate": 3, "precision": "bfloat16"},
@@ -279,6 +279,7 @@ def test_train_starts_anew_unless_it_resumes(make_training: Make) -> None:
     first = train(settings, until_epoch=2, on_epoch=lambda report: seen.append(report.epoch))
     assert seen == [1, 2]
     assert not first.reused
+    assert first.curve.read_bytes().startswith(b"\x89PNG")
     resumed = train(settings, resume=True)
     assert [r.reused for r in resumed.epochs] == [True, True, False]
     assert train(settings, resume=True).reused
