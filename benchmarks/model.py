@@ -111,6 +111,10 @@ def peer_step(shape: DenoiserShape, batch: int, length: int) -> tuple[Step, int]
         max_position_embeddings=length,
         sparse_prediction=True,
         pad_token_id=0,
+        bos_token_id=3,
+        eos_token_id=4,
+        cls_token_id=3,
+        sep_token_id=4,
         attn_implementation="sdpa",
     )
     model = ModernBertForMaskedLM(config).train()

@@ -135,9 +135,8 @@ class _Oscillate(torch.autograd.Function):
             dgap = (dturn * frequency).sum(-1)
             dfrequency = (dturn * gap[..., None]).sum((0, 1))
         # The derivative by the angle of f is Im(d(f) conj(f)); the angle is -w time.
-        angle = torch.view_as_real(turned).select(-1, 0) * dturned.imag
-        angle.addcmul_(turned.imag, dturned.real, value=-1)
-        dangle = angle.sum(0).neg_()
+        product = torch.addcmul(turned[0].conj() * dturned[0], turned[1].conj(), dturned[1])
+        dangle = product.imag.neg()
         dtime = (dangle * frequency[:, None]).sum(-1)
         dfrequency = dfrequency + (dangle * time[..., None]).sum((0, 1, 3))
         dpairs = dturned.mul_(turns.conj()).permute(1, 2, 4, 0, 3, 5)
@@ -201,7 +200,8 @@ def _backward_between(
     dreadout.baddbmm_(dmet, rows)
     dstates = _as_states(torch.bmm(dmet.mT, readout), dfade)
     # The adjoint of carrying to the right is carrying to the left.
-    dinjected = _carry(dstates.flip(3), ends.whole, past.phases).flip(3)
+    dinjected = _carry(dstates, ends.whole, past.phases, rightwards=1)
+    passed = (rows * _rows(dinjected)).view(*dfade.shape[:3], -1).sum(-1)
     rows = _rows(dinjected)
     source, dsource = _spread(past.v, after, before), torch.bmm(drive, rows.mT)
     ddrive.baddbmm_(source, rows)
@@ -212,8 +212,7 @@ def _backward_between(
     source_right, source_left = source.mul_(dsource).view(size).sum(-1).unbind(-1)
     dafter, dbefore = source_right + met_left, source_left + met_right
     dfade.add_(dafter).sub_(dbefore)
-    passed = (past.states * dinjected.conj()).real.sum((3, 4, 5)) * ends.whole[..., 0, 0, 0]
-    dfade[..., -1].sub_(dafter.sum(-1)).sub_(passed)
+    dfade[..., -1].sub_(dafter.sum(-1)).sub_(passed * ends.whole[..., 0, 0, 0])
     return dinjected
 
 
@@ -277,8 +276,9 @@ def _damped(fade: Float[Tensor, "B N H C"]) -> Float[Tensor, "BNH C C"]:
 
 def _fade_gradient(product: Float[Tensor, "BNH C C"]) -> Float[Tensor, "BNH C"]:
     """Gradient of u from that of the exponents -|u_t - u_s|: later words lose, earlier gain."""
-    past, future = product.tril(-1), product.triu_(1)
-    signed = past.sub_(future)
+    C = product.shape[-1]
+    place = torch.arange(C, dtype=product.dtype, device=product.device)
+    signed = product.mul_((place[:, None] - place).sign_())
     return signed.sum(1).sub_(signed.sum(2))
 
 
@@ -287,7 +287,11 @@ def _spread(
     right: Float[Tensor, "BNH C 1"],
     left: Float[Tensor, "BNH C 1"],
 ) -> Float[Tensor, "BNH C 2P"]:
-    return torch.cat((x * right, x * left), -1)
+    P = x.shape[-1]
+    out = x.new_empty(*x.shape[:-1], 2 * P)
+    torch.mul(x, right, out=out[..., :P])
+    torch.mul(x, left, out=out[..., P:])
+    return out
 
 
 def _ends(fade: Float[Tensor, "B N H C"]) -> _Ends:
@@ -301,21 +305,23 @@ def _carry(
     injected: Complex[Tensor, "B N H 2 P M"],
     whole: Float[Tensor, "B N H 1 1 1"],
     phases: Complex[Tensor, "B N-1 H M"],
+    rightwards: int = 0,
 ) -> Complex[Tensor, "B N H 2 P M"]:
     """States that enter each chunk, damped to where they enter and turned to its middle.
 
-    Rightwards (first) X_{n+1} = turn_n (whole_n X_n + J_n) from X_0 = 0; leftwards
-    X_{n-1} = conj(turn_{n-1}) (whole_n X_n + J_n) from the last.
+    Of the fourth axis, the entry ``rightwards`` goes X_{n+1} = turn_n (whole_n X_n + J_n) from
+    X_0 = 0; the other goes leftwards, X_{n-1} = conj(turn_{n-1}) (whole_n X_n + J_n) from the last.
     """
     N = injected.shape[1]
     phases = phases[..., None, :]
     turns = phases.conj().resolve_conj()
     out = torch.empty_like(injected)
-    out[:, 0, :, 0].zero_()
-    out[:, -1, :, 1].zero_()
-    torch.mul(injected[:, :-1, :, 0], turns, out=out[:, 1:, :, 0])
-    torch.mul(injected[:, 1:, :, 1], phases, out=out[:, :-1, :, 1])
-    right, left = out[:, :, :, 0].unbind(1), out[:, :, :, 1].unbind(1)
+    to_right, to_left = out[:, :, :, rightwards], out[:, :, :, 1 - rightwards]
+    to_right[:, 0].zero_()
+    to_left[:, -1].zero_()
+    torch.mul(injected[:, :-1, :, rightwards], turns, out=to_right[:, 1:])
+    torch.mul(injected[:, 1:, :, 1 - rightwards], phases, out=to_left[:, :-1])
+    right, left = to_right.unbind(1), to_left.unbind(1)
     right_factor = (turns * whole[:, :-1, :, 0]).unbind(1)
     left_factor = (phases * whole[:, 1:, :, 0]).unbind(1)
     for n in range(1, N - 1):
