@@ -124,17 +124,17 @@ class SomeSeen:
             for some, cells in zip(
                 torch.split(chosen, step), torch.split(table, step), strict=True
             ):
-                is_row = (cells >= 0).to(device)
+                # Everything about which cell holds what is settled here, on the CPU: no operation
+                # of the device has a size that must be waited for.
                 places = cells.clamp(min=0)
-                _class_losses(
-                    head,
-                    classes,
+                lines = Lines(
                     some.to(device),
                     self.rows[places].to(device),
-                    is_row,
                     parts[places].to(device, torch.int32),
-                    hidden,
+                    (cells >= 0).to(device),
+                    (cells >= 0).flatten().nonzero().squeeze(1).to(device),
                 )
+                _class_losses(head, classes, lines, hidden)
 
 
 def tabulate(
@@ -170,16 +170,27 @@ def _best_width(counts: Int[Tensor, " G"], limit: int) -> int:
     return min(widths, key=cost)
 
 
-def _class_losses(
-    head: HeadPass,
-    classes: Classes,
-    chosen: Int[Tensor, " C"],
-    rows: Int[Tensor, "C T"],
-    is_row: Bool[Tensor, "C T"],
-    parts: Int[Tensor, "C T R"],
-    hidden: list[int],
-) -> None:
+@dataclass(frozen=True)
+class Lines:
+    """Rows arranged by class: C lines of T cells, on the device."""
+
+    classes: Int[Tensor, " C"]
+    rows: Int[Tensor, "C T"]
+    parts: Int[Tensor, "C T R"]
+    """All parts of the rows' true words."""
+    is_row: Bool[Tensor, "C T"]
+    """Cells that hold a row; the others repeat one of another class."""
+    filled: Int[Tensor, " N"]
+    """The same as indices into the flattened cells."""
+
+    def collect(self, cells: Tensor) -> Tensor:
+        """What the cells that hold a row hold, (N, ...)."""
+        return cells.flatten(0, 1)[self.filled]
+
+
+def _class_losses(head: HeadPass, classes: Classes, lines: Lines, hidden: list[int]) -> None:
     """Losses and gradients of rows that are arranged by class."""
+    chosen, rows = lines.classes, lines.rows
     ids, is_member = classes.members[chosen], classes.is_member[chosen]
     matrix, states = embedding(ids, head.matrix), embedding(rows, head.states)
     bias = head.bias[ids].masked_fill_(~is_member, -torch.inf)
@@ -188,25 +199,25 @@ def _class_losses(
     losses = len(hidden) * softmax_(slope)
     slope.mul_(len(hidden))
     for part in hidden:
-        agrees = parts[..., part, None] == classes.parts[chosen, None, :, part]
+        agrees = lines.parts[..., part, None] == classes.parts[chosen, None, :, part]
         shares = logits.masked_fill(~agrees, -torch.inf)
         losses = losses - softmax_(shares)
         slope.sub_(shares)
-    head.losses[rows[is_row]] = losses.squeeze(-1)[is_row]
+    head.losses[lines.collect(rows)] = lines.collect(losses.squeeze(-1))
     if head.grad_states is not None:
         # Empty cells hold another class's row, of which nothing agrees: NaN, so set, not scaled.
-        slope = slope.mul_(head.weights[rows][..., None]).masked_fill_(~is_row[..., None], 0.0)
-        _gather_class_gradient(head, ids, matrix, rows, states, is_row, slope)
+        is_empty = ~lines.is_row[..., None]
+        slope = slope.mul_(head.weights[rows][..., None]).masked_fill_(is_empty, 0.0)
+        _gather_class_gradient(head, lines, slope, states, ids, matrix)
 
 
 def _gather_class_gradient(
     head: HeadPass,
+    lines: Lines,
+    slope: Float[Tensor, "C T K"],
+    states: Float[Tensor, "C T D"],
     ids: Int[Tensor, "C K"],
     matrix: Float[Tensor, "C K D"],
-    rows: Int[Tensor, "C T"],
-    states: Float[Tensor, "C T D"],
-    is_row: Bool[Tensor, "C T"],
-    slope: Float[Tensor, "C T K"],
 ) -> None:
     assert head.grad_states is not None
     assert head.grad_matrix is not None
@@ -216,7 +227,7 @@ def _gather_class_gradient(
     # but [PAD], which fills up and gets zeros: the order of the additions cannot matter.
     head.grad_bias.index_add_(0, words, slope.sum(1).flatten())
     slope = slope.to(matrix.dtype)
-    by_state = torch.bmm(slope, matrix)
-    head.grad_states[rows[is_row]] = by_state[is_row].to(head.bias.dtype)
+    by_state = torch.bmm(slope, matrix).to(head.bias.dtype)
+    head.grad_states[lines.collect(lines.rows)] = lines.collect(by_state)
     by_word = torch.bmm(slope.mT, states).to(head.bias.dtype)
     head.grad_matrix.index_add_(0, words, by_word.flatten(0, 1))

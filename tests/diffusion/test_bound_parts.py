@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from toy_sources import ExactDenoiser, Source, random_source
 
-from perigee.diffusion.absorbing import MASK, PAD
+from perigee.diffusion.absorbing import MASK, PAD, word_log_probabilities
 from perigee.diffusion.bound import evaluate_bound
 from perigee.diffusion.code import HIDDEN, PartCode, digit_code, residue_code
 from perigee.diffusion.objective import Objective
@@ -112,7 +112,7 @@ def _joint_form(source: Source, code: PartCode) -> float:
         hidden = sum(pattern)
         is_hidden = torch.tensor(pattern).view(1, length, count).expand(len(source.windows), -1, -1)
         seen, residues = _seen(source, code, is_hidden)
-        log_p = denoiser.hidden(seen, None, residues)
+        log_p = word_log_probabilities(denoiser.hidden(seen, None, residues))
         own = -log_p.gather(2, source.windows[..., None]).squeeze(2)
         own = own.masked_fill(~is_hidden.any(-1), 0.0).sum(1)
         weight = 1 / (hidden * math.comb(total, hidden))
