@@ -186,6 +186,20 @@ class GenerationSettings(Section):
     """Divides the logits before a word is drawn."""
     top_p: Annotated[float, Field(gt=0.0, le=1.0)] = 1.0
     """Smallest set of words that holds this probability is drawn from."""
+    top_k: Natural = 0
+    """Only this many of the most probable words are drawn from; 0 for all."""
+    certainty: Literal["probability", "entropy", "margin"] = "probability"
+    """What the confidence sampler ranks positions by."""
+    order_noise: Annotated[float, Field(ge=0.0)] = 0.0
+    """Gumbel noise on the confidence sampler's order; with it there is no exact likelihood."""
+    remasking: Literal["cap", "rescale", "loop"] = "cap"
+    """How the remasking sampler takes words back (ReMDM, arXiv 2503.00307)."""
+    remasking_strength: Annotated[float, Field(gt=0.0, le=1.0)] = 0.02
+    """Its eta: the largest probability (cap, loop) or share (rescale) of taking a word back."""
+    no_repeat: Natural = 0
+    """A word is not drawn if it stands within this many words; 0 for no such guard."""
+    block_length: Natural = 0
+    """Words denoised together, block after block; 0 for the whole text."""
     length: Natural = 0
     """Words of a sample, prompt included; 0 means 64, or the window if that is shorter."""
     batch: Positive = 1

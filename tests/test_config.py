@@ -116,7 +116,7 @@ def test_an_unknown_table_is_named() -> None:
 
 def test_a_key_like_no_other_lists_the_known_ones() -> None:
     assert "known here: model_dim" not in error_of({"generation": {"zzz": 1}})
-    assert "known here: batch, length" in error_of({"generation": {"zzz": 1}})
+    assert "known here: batch, block_length" in error_of({"generation": {"zzz": 1}})
 
 
 @pytest.mark.parametrize(

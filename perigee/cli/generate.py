@@ -101,30 +101,30 @@ def generate(
         typer.Option(help="Which words first."),
     ] = None,
     certainty: Annotated[
-        Literal["probability", "entropy", "margin"], typer.Option(help="Of the confidence sampler.")
-    ] = "probability",
+        Literal["probability", "entropy", "margin"] | None,
+        typer.Option(help="Of the confidence sampler."),
+    ] = None,
     remasking: Annotated[
-        Literal["cap", "rescale", "loop"], typer.Option(help="Of the remasking sampler.")
-    ] = "cap",
+        Literal["cap", "rescale", "loop"] | None, typer.Option(help="Of the remasking sampler.")
+    ] = None,
     temperature: Annotated[float | None, typer.Option(help="Divides the logits.")] = None,
     top_p: Annotated[float | None, typer.Option(help="Least set of this probability.")] = None,
-    top_k: Annotated[int, typer.Option(min=0, help="That many most probable words.")] = 0,
+    top_k: Annotated[int | None, typer.Option(min=0, help="That many most probable words.")] = None,
     order_noise: Annotated[
-        float, typer.Option(min=0.0, help="Gumbel noise on the confidence sampler's order.")
-    ] = 0.0,
+        float | None, typer.Option(min=0.0, help="Gumbel noise on the confidence sampler's order.")
+    ] = None,
     no_repeat: Annotated[
-        int, typer.Option(min=0, help="A word is not repeated within this many words.")
-    ] = 0,
+        int | None, typer.Option(min=0, help="A word is not repeated within this many words.")
+    ] = None,
     length: Annotated[int | None, typer.Option(min=0, help="Words, prompt included.")] = None,
     block_length: Annotated[
-        int, typer.Option(min=0, help="Words denoised together, block after block.")
-    ] = 0,
+        int | None, typer.Option(min=0, help="Words denoised together, block after block.")
+    ] = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Decides every draw.")] = None,
 ) -> None:
     """Denoise a prompt; [MASK] and [MASK:5] in it are filled in."""
     given = read_positional(arguments)
     from perigee.config import load_settings
-    from perigee.generation.request import Remasking
     from perigee.generation.samples import request_for
 
     settings = load_settings(config or given.config)
@@ -138,12 +138,12 @@ def generate(
         top_p=base.top_p if top_p is None else top_p,
         length=base.length if length is None else length,
         seed=base.seed if seed is None else seed,
-        certainty=certainty,
-        remasking=Remasking(remasking),
-        top_k=top_k,
-        order_noise=order_noise,
-        no_repeat=no_repeat,
-        block_length=block_length,
+        certainty=certainty or base.certainty,
+        remasking=replace(base.remasking, kind=remasking or base.remasking.kind),
+        top_k=base.top_k if top_k is None else top_k,
+        order_noise=base.order_noise if order_noise is None else order_noise,
+        no_repeat=base.no_repeat if no_repeat is None else no_repeat,
+        block_length=base.block_length if block_length is None else block_length,
     )
     trajectory, place = _run(settings, request, checkpoint or given.checkpoint, view or given.view)
     _write_files(trajectory, place, frames or given.frames, gif or given.gif, html, json)
@@ -167,6 +167,8 @@ def _run(
     shown = open_view(view, terminal_of(sys.stdout, os.environ), request.steps)
     trajectory = session.sample(request, on_frame=shown.show)
     shown.finish()
+    for warning in trajectory.warnings:
+        print(f"warning: {warning}", file=sys.stderr)
     return trajectory, place
 
 

@@ -23,7 +23,7 @@ from perigee.files import atomic_directory, recover_directory, write_json
 from perigee.generation.frames import frames_text
 from perigee.generation.gif import write_gif
 from perigee.generation.page import write_page
-from perigee.generation.request import Request
+from perigee.generation.request import Remasking, Request
 from perigee.generation.session import open_session
 from perigee.generation.trajectory import Trajectory
 from perigee.manifest import (
@@ -103,6 +103,12 @@ def request_for(generation: GenerationSettings, prompt: str) -> Request:
         sampler=generation.sampler,
         temperature=generation.temperature,
         top_p=generation.top_p,
+        top_k=generation.top_k,
+        certainty=generation.certainty,
+        order_noise=generation.order_noise,
+        remasking=Remasking(generation.remasking, generation.remasking_strength),
+        no_repeat=generation.no_repeat,
+        block_length=generation.block_length,
         seed=generation.seed,
     )
 
