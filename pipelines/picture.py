@@ -58,13 +58,13 @@ def draw(definitions: dg.Definitions) -> str:
 
 def _direct(
     key: dg.AssetKey, parents: Mapping[dg.AssetKey, Sequence[dg.AssetKey]]
-) -> set[dg.AssetKey]:
+) -> list[dg.AssetKey]:
     """The inputs that no other input already rests on: the other arrows only cross the picture."""
     own = set(parents[key])
     below: set[dg.AssetKey] = set()
     for parent in own:
         below |= _ancestors(parent, parents)
-    return own - below
+    return sorted(own - below)
 
 
 def _ancestors(
