@@ -52,7 +52,7 @@ def build_jobs() -> Sequence["AssetJob"]:
         _job(
             "train_perigee",
             dg.AssetSelection.all(),
-            "Everything: sources, corpora, vocabulary, windows, every epoch, evaluation, samples.",
+            "Everything: sources, corpora, vocabulary, windows, epochs, evaluation, samples, card.",
             hours=7 * 24,
         ),
         _job(

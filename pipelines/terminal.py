@@ -18,7 +18,8 @@ from dagster import DagsterEventType
 from perigee._dagster_cli import COMMANDS, dagster_arguments
 from perigee.errors import PerigeeError
 
-FAILURE_CLASSES = ("Failure", "DagsterAssetCheckFailedError")
+INTERRUPTED = "DagsterExecutionInterruptedError"
+FAILURE_CLASSES = ("Failure", "DagsterAssetCheckFailedError", INTERRUPTED)
 """Errors whose message is meant for the person who started the run."""
 
 FOLLOWS_FROM_FAILURE = "Dependencies for step "
