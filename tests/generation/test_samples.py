@@ -10,12 +10,13 @@ from PIL import Image
 
 from perigee.errors import CheckpointError, GenerationError
 from perigee.generation.likelihood import log_likelihood
-from perigee.generation.request import Request
+from perigee.generation.request import Remasking, Request
 from perigee.generation.sampler import NEVER_DRAWN
-from perigee.generation.samples import build_samples
+from perigee.generation.samples import build_samples, request_for
 from perigee.generation.session import locate_checkpoint, newest_checkpoint, open_session
 from perigee.manifest import read_manifest, verify_files
 from perigee.observer import ListObserver
+from perigee.settings import GenerationSettings
 
 FILES = {"samples.txt", "frames.txt", "samples.gif", "samples.html", "samples.json"}
 
@@ -130,3 +131,45 @@ def test_the_interface_for_notebooks(tmp_path: Path, make_checkpoint) -> None:
     assert trajectory.texts[0].startswith("Gallia prepares for battle ")
     assert session.window == 48
     assert trajectory.frames[0].token_ids.shape == (1, 48)
+
+
+def test_every_setting_reaches_the_request() -> None:
+    chosen = GenerationSettings(
+        steps=9,
+        sampler="remasking",
+        temperature=0.7,
+        top_p=0.8,
+        top_k=11,
+        certainty="margin",
+        order_noise=0.5,
+        remasking="loop",
+        remasking_strength=0.3,
+        no_repeat=2,
+        block_length=13,
+        length=44,
+        batch=3,
+        seed=5,
+    )
+    unset = {
+        name
+        for name, field in GenerationSettings.model_fields.items()
+        if getattr(chosen, name) == field.default
+    }
+    assert unset == {"prompts"}
+    request = request_for(chosen, "the moon")
+    assert request == Request(
+        "the moon",
+        9,
+        44,
+        3,
+        "remasking",
+        "margin",
+        0.5,
+        Remasking("loop", 0.3),
+        temperature=0.7,
+        top_p=0.8,
+        top_k=11,
+        no_repeat=2,
+        block_length=13,
+        seed=5,
+    )
