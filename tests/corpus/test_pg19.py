@@ -11,6 +11,7 @@ import pyarrow.parquet as pq
 import pytest
 from corpus_sources import MakePg19, assert_nothing_partial, documents_of
 
+from perigee.corpus import shards
 from perigee.corpus.documents import SPLITS, Limits, raw_paths
 from perigee.corpus.pg19 import build_pg19, pg19_inputs
 from perigee.errors import ArtifactError, BusyError, PerigeeError, SourceError
@@ -292,3 +293,34 @@ def test_a_root_whose_name_is_a_pattern(make_pg19: MakePg19, tmp_path: Path) -> 
     root = make_pg19("a[b]*", train=[["x"]], valid=[["v"]], test=[["t"]])
     build_pg19(root, tmp_path / "out", ALL)
     assert documents_of(tmp_path / "out/pg19.train.raw") == ["x"]
+
+
+def test_shards_of_large_row_groups_give_the_same(
+    make_pg19: MakePg19, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They are read page by page, in less memory than DuckDB takes."""
+    root = make_pg19(
+        train=[[*texts("a", 40), None, "é\u2028ü"], texts("b", 3)], valid=[["v"]], test=[["t"]]
+    )
+    build_pg19(root, tmp_path / "duckdb", ALL)
+    monkeypatch.setattr(shards, "_LARGE_ROW_GROUP", 0)
+    build_pg19(root, tmp_path / "pages", ALL)
+    for split in SPLITS:
+        one, other = (tmp_path / name / f"pg19.{split}.raw" for name in ("duckdb", "pages"))
+        assert one.read_bytes() == other.read_bytes()
+        tables = [pq.read_table(raw_paths(raw).index) for raw in (one, other)]
+        assert tables[0].equals(tables[1])
+
+
+@pytest.mark.parametrize("large", [0, 1 << 30])
+def test_text_that_is_not_utf8_is_refused(
+    make_pg19: MakePg19, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, large: int
+) -> None:
+    root = make_pg19(train=[["a"]], valid=[["v"]], test=[["t"]])
+    shard = root / "train-00000-of-00001.parquet"
+    table = pq.read_table(shard)
+    bad = pa.array([b"\xff\xfe"], pa.binary()).view(pa.string())
+    pq.write_table(table.set_column(table.schema.get_field_index("text"), "text", bad), shard)
+    monkeypatch.setattr(shards, "_LARGE_ROW_GROUP", large - 1)
+    with pytest.raises(SourceError, match="cannot be read as parquet"):
+        build_pg19(root, tmp_path / "out", ALL)
