@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from perigee.diffusion.code import PartCode, code_named, digit_code, residue_code
 from perigee.errors import SettingsError
+from perigee.tokenizer.residues import DigitCode, ResidueCode, choose_moduli
 
 CODES = [
     residue_code((3, 4), 12),
@@ -61,3 +62,14 @@ def test_digits_may_share_factors_and_residues_may_not() -> None:
     assert code_named("digits", (6, 6), 31).divisors == (1, 6)
     with pytest.raises(SettingsError):
         code_named("residues", (6, 6), 31)
+
+
+@pytest.mark.parametrize("vocabulary_size", [105, 8_005, 50_005])
+def test_the_parts_are_those_of_the_tokenizers_codes(vocabulary_size: int) -> None:
+    ids = torch.arange(vocabulary_size)
+    moduli = choose_moduli(vocabulary_size)
+    residues = ResidueCode(moduli, vocabulary_size).residues(ids.numpy())
+    assert torch.equal(residue_code(moduli, vocabulary_size).parts(ids), torch.tensor(residues))
+    digits = DigitCode(37, 3, vocabulary_size).residues(ids.numpy())
+    found = digit_code((37, 37, 37), vocabulary_size).parts(ids)
+    assert torch.equal(found, torch.tensor(digits))
