@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import textwrap
@@ -324,3 +325,32 @@ def test_text_that_is_not_utf8_is_refused(
     monkeypatch.setattr(shards, "_LARGE_ROW_GROUP", large - 1)
     with pytest.raises(SourceError, match="cannot be read as parquet"):
         build_pg19(root, tmp_path / "out", ALL)
+
+
+def test_a_kill_leaves_the_old_files_and_the_next_build_clears_up(
+    make_pg19: MakePg19, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    build_pg19(make_pg19("old", train=[["a"]], valid=[["v"]], test=[["t"]]), out, ALL)
+    before = {path.name: path.read_bytes() for path in out.iterdir()}
+    root = make_pg19("new", train=[["a", "b", "c"]], valid=[["v"]], test=[["t"]])
+    program = f"""
+        import os, signal
+        from pathlib import Path
+        from perigee.corpus.documents import Limits
+        from perigee.corpus.pg19 import build_pg19
+        from perigee.observer import SilentObserver
+        class Killer(SilentObserver):
+            def progress(self, task, done, total, unit):
+                if "train" in task and done == 2:
+                    os.kill(os.getpid(), signal.SIGKILL)
+        build_pg19(Path({str(root)!r}), Path({str(out)!r}), Limits(0, 0, 0), observer=Killer())
+    """
+    result = subprocess.run([sys.executable, "-c", textwrap.dedent(program)], check=False)
+    assert result.returncode == -signal.SIGKILL
+    train = {name: data for name, data in before.items() if name.startswith("pg19.train")}
+    assert {name: (out / name).read_bytes() for name in train} == train
+    assert list(out.glob(".pg19.train.raw.*.part"))
+    build_pg19(root, out, ALL)
+    assert documents_of(out / "pg19.train.raw") == ["a", "b", "c"]
+    assert_nothing_partial(out)
