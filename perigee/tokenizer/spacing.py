@@ -18,6 +18,8 @@ _JOINING = frozenset("-–—/‐‑")
 _PAIRED = frozenset("\"_`*'")
 """The same character opens and closes: which it does is decided by counting."""
 _APOSTROPHES = frozenset("'’")
+_QUOTATION = 12
+"""Words after an apostrophe among which another one makes the two a quotation."""
 
 
 def attachments(words: Sequence[str]) -> list[bool]:
@@ -37,8 +39,7 @@ def attachments(words: Sequence[str]) -> list[bool]:
         hugs_before = hugs_next
         hugs_next = False
         if word in _PAIRED:
-            if word in open_pairs or (word == "'" and _is_run(before)):
-                # An apostrophe after a word (the dogs' tails) belongs to it, opened or not.
+            if word in open_pairs or (word == "'" and _belongs_before(words, place)):
                 open_pairs.discard(word)
                 hugs_before = place > 0
             else:
@@ -63,6 +64,14 @@ def join_words(words: Sequence[str]) -> str:
         for place, (word, is_attached) in enumerate(zip(words, attachments(words), strict=True))
     )
     return "".join(parts)
+
+
+def _belongs_before(words: Sequence[str], place: int) -> bool:
+    """Whether an apostrophe ends the word before it (the dogs' tails), and opens no quotation."""
+    before = words[place - 1] if place else ""
+    if not _is_run(before):
+        return False
+    return before.endswith("s") or "'" not in words[place + 1 : place + _QUOTATION]
 
 
 def _inside_number(before: str, mark: str, after: str) -> bool:

@@ -17,7 +17,7 @@ from perigee.corpus import installed_prose
 from perigee.corpus.documents import Limits
 from perigee.corpus.embedded import EmbeddedSources, build_embedded
 from perigee.corpus.installed_prose import installed_modules, installed_versions
-from perigee.errors import SettingsError
+from perigee.errors import Interrupted, SettingsError
 from perigee.observer import ListObserver
 
 WORDS = 24_000
@@ -145,3 +145,9 @@ def test_reading_ends_when_there_are_words_enough(monkeypatch: pytest.MonkeyPatc
     parsed.clear()
     assert sum(module.words for module in installed_modules(30_000)) > 29_000
     assert few < len(parsed) < 100
+
+
+def test_a_stop_leaves_nothing_behind(tmp_path: Path):
+    with pytest.raises(Interrupted, match="stopped as asked"):
+        build_embedded(tmp_path, ALL, words=WORDS, observer=ListObserver(stop=True))
+    assert [path.name for path in tmp_path.iterdir()] == [".embedded.lock"]

@@ -13,6 +13,7 @@ READABLE = [
     'he said, "i can\'t go (today)." she wept.',
     "“no,” ‘go’ he; she: well-known, 50% of $5 [or 3.5].",
     "the dogs' tails; 'well,' she said.",
+    "rock 'n' roll, the 'real' thing: goin' home.",
     "1,000 at 10:30 on 3.5; and/or, self-made. really?!",
     "he went--slowly--and _never_ came back...",
     '"really?" "yes." "no."',

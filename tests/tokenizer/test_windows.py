@@ -273,3 +273,11 @@ def test_files_that_are_no_windows(tmp_path: Path):
         writer.write_table(table)
     with pytest.raises(ArtifactError, match="does not hold windows"):
         Windows.open(path)
+
+
+def test_what_a_killed_process_left_is_swept(tmp_path: Path):
+    leftover = tmp_path / "w" / ".x.train.arrow.scratch.4194399.part"
+    leftover.mkdir(parents=True)
+    (leftover / "tokens").write_bytes(b"half")
+    build(tmp_path, DOCUMENTS)
+    assert not leftover.exists()
