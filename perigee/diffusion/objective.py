@@ -8,7 +8,7 @@ marginal (``diffusion/marginals.py``).
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -70,6 +70,13 @@ class Objective:
     def parts(self) -> int:
         """Parts R that the draws must have: 0 where all words are masked whole."""
         return len(self.code) if self.code is not None and self.unmask_fraction > 0.0 else 0
+
+    def whole_words(self) -> Objective:
+        """The same with whole words only: the process whose bound can be compared with any other.
+
+        It is a bound for a denoiser that was trained on parts too, which only sees less here.
+        """
+        return replace(self, unmask_fraction=0.0)
 
     def corrupt(
         self, token_ids: Int[Tensor, "B L"], is_padding: Bool[Tensor, "B L"], draws: Draws

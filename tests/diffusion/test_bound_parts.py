@@ -151,6 +151,25 @@ def test_the_estimate_meets_the_entropy_within_its_error(
     assert abs(report.nats_per_word - source.entropy / 2) < 4 * report.standard_error
 
 
+def test_the_whole_word_bound_of_a_denoiser_that_knows_parts_is_reported_beside_its_own() -> None:
+    source, code = random_source(31, 2, 8), residue_code((3, 4), 10)
+    objective = Objective(code=code, unmask_fraction=1.0)
+    windows = source.windows.numpy().astype(np.uint16)
+    reports = [
+        evaluate_bound(
+            ExactDenoiser(source, own.code if own.parts else None),
+            windows,
+            objective=own,
+            times_per_window=4,
+            seed=3,
+            batch_size=64,
+        )
+        for own in (objective, objective.whole_words(), Objective())
+    ]
+    assert [report.unmask_fraction for report in reports] == [1.0, 0.0, 0.0]
+    assert reports[1] == reports[2] != reports[0]
+
+
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=repr)
 def test_the_training_bound_meets_the_entropy_with_coins_and_warped_times(
     schedule: Schedule,
