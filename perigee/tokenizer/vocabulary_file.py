@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -43,8 +44,8 @@ def read_vocabulary(path: Path) -> tuple[str, ...]:
             place=path,
             expected=", ".join(SPECIAL_TOKENS),
         )
-    if len(set(words)) != len(words):
-        twice = next(word for place, word in enumerate(words) if word in words[:place])
+    twice, count = Counter(words).most_common(1)[0]
+    if count > 1:
         raise ArtifactError(f"holds {twice!r} twice", place=path, expected="distinct words")
     if len(words) > MAXIMUM_SIZE:
         raise ArtifactError(
