@@ -207,3 +207,14 @@ def test_thirty_two_layers_start_level_and_train_from_the_first_step() -> None:
         optimizer.step()
     assert max(losses[1:]) < losses[0] + 0.2
     assert losses[-1] < losses[0] - 1.0
+
+
+def test_a_row_of_nothing_but_padding_is_finite() -> None:
+    denoiser = Denoiser(SHAPE)
+    is_padding = torch.zeros(2, 40, dtype=torch.bool)
+    is_padding[1] = True
+    hidden = denoiser.hidden(words(2, 40), is_padding)
+    hidden[0].sum().backward()
+    assert hidden.isfinite().all()
+    assert all(p.grad is None or p.grad.isfinite().all() for p in denoiser.parameters())
+    torch.testing.assert_close(hidden[:1], denoiser.hidden(words(2, 40)[:1]))

@@ -28,7 +28,7 @@ def draw_bank(dtype: torch.dtype = torch.float64) -> tuple[Tensor, Tensor]:
     return damping.to(dtype), frequency.to(dtype)
 
 
-LENGTHS = [1, 2, 3, 13, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 131, 2048]
+LENGTHS = [1, 2, 3, 13, CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 131, 2048, 8192]
 
 
 @pytest.mark.parametrize("length", LENGTHS)
