@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -25,7 +28,10 @@ def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
     try:
         save_file(flat, path)
     except SafetensorError as error:
-        raise OSError(f"{path}: {error}") from None
+        # The library hides the system's error number in its text.
+        number = re.search(r"os error (\d+)", str(error))
+        code = int(number[1]) if number else errno.EIO
+        raise OSError(code, os.strerror(code) if number else str(error), str(path)) from None
 
 
 def read_tensors(path: Path) -> dict[str, Tensor]:

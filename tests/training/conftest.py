@@ -63,12 +63,16 @@ def write_documents(path: Path, seed: int, documents: int) -> None:
             file.write(" ".join(WORDS[i % len(WORDS)] for i in np.cumsum(steps)) + "\n")
 
 
+def write_all_documents(directory: Path) -> None:
+    for seed, (split, documents) in enumerate({"train": 40, "valid": 8, "test": 8}.items()):
+        write_documents(directory / f"unified.{split}.raw", seed, documents)
+
+
 @pytest.fixture(scope="session")
 def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Documents, vocabulary and windows, made once by the real stages."""
     directory = tmp_path_factory.mktemp("prepared")
-    for seed, (split, documents) in enumerate({"train": 40, "valid": 8, "test": 8}.items()):
-        write_documents(directory / f"unified.{split}.raw", seed, documents)
+    write_all_documents(directory)
     stages.prepare(settings_in(directory))
     return directory
 
