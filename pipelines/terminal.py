@@ -16,7 +16,7 @@ import dagster as dg
 from dagster import DagsterEventType
 
 from perigee._dagster_cli import COMMANDS, dagster_arguments
-from perigee.errors import PerigeeError
+from perigee.errors import Interrupted, PerigeeError
 
 INTERRUPTED = "DagsterExecutionInterruptedError"
 FAILURE_CLASSES = ("Failure", "DagsterAssetCheckFailedError", INTERRUPTED)
@@ -57,7 +57,14 @@ def foreseen(event: dg.DagsterEvent | None) -> str | None:
     if error is None:
         return None
     # Dagster keeps "module.Class: message" with a line's end
-    return " ".join(error.message.partition(": ")[2].split())
+    line = " ".join(error.message.partition(": ")[2].split())
+    return line or "interrupted; the same command goes on from what is finished"
+
+
+def was_interrupted(event: dg.DagsterEvent | None) -> bool:
+    """Whether a failure is a stop that somebody asked for."""
+    error = getattr(getattr(event, "event_specific_data", None), "error", None)
+    return error is not None and error.cls_name == INTERRUPTED
 
 
 class TerminalHandler(logging.StreamHandler[TextIO]):
@@ -76,7 +83,8 @@ class TerminalHandler(logging.StreamHandler[TextIO]):
         if event is not None and event.event_type == DagsterEventType.RUN_FAILURE:
             reason = foreseen(event)
             if reason is not None and is_command_line():
-                end_with(reason)
+                stop = was_interrupted(event)
+                end_with(reason, Interrupted.exit_status if stop else PerigeeError.exit_status)
                 return
         super().emit(record)
 
@@ -87,10 +95,10 @@ def is_command_line() -> bool:
     return tuple(arguments[:2]) in COMMANDS
 
 
-def end_with(line: str) -> None:
-    """Make ``line`` the command's last one and its exit status that of a user's mistake."""
+def end_with(line: str, status: int) -> None:
+    """Make ``line`` the command's last one, and ``status`` its exit status."""
     # the command reports a failed run as a ClickException, whose status is an attribute
-    click.ClickException.exit_code = PerigeeError.exit_status
+    click.ClickException.exit_code = status
     atexit.register(click.echo, f"perigee: {line}", err=True)
 
 

@@ -83,6 +83,30 @@ def test_a_users_mistake_is_the_last_line_with_status_2(
     assert click.ClickException.exit_code == 2
 
 
+@pytest.mark.parametrize(
+    ("message", "line"),
+    [
+        ("stopped by SIGTERM after step 3", "stopped by SIGTERM after step 3"),
+        ("", "interrupted; the same command goes on from what is finished"),
+    ],
+)
+def test_a_stop_is_no_mistake(
+    instance: dg.DagsterInstance,
+    last_lines: list[str],
+    monkeypatch: pytest.MonkeyPatch,
+    message: str,
+    line: str,
+) -> None:
+    monkeypatch.setattr(sys, "orig_argv", EXECUTE)
+
+    def body(_context: dg.AssetExecutionContext) -> None:
+        raise dg.DagsterExecutionInterruptedError(message)
+
+    shown(instance, body)
+    assert last_lines == [f"perigee: {line}"]
+    assert click.ClickException.exit_code == 75
+
+
 def test_what_nobody_foresaw_keeps_its_trace(
     instance: dg.DagsterInstance, last_lines: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
