@@ -16,7 +16,7 @@ import torch
 
 from perigee.diffusion.denoiser import Denoiser
 from perigee.errors import GenerationError
-from perigee.generation.canvas import Canvas, Flags, Glance, WordHead
+from perigee.generation.canvas import Canvas, Glance, WordHead
 from perigee.generation.order import Choice, Order, build_order
 from perigee.generation.plan import BlockPlan, choose_length, plan_blocks
 from perigee.generation.prompt import Prompt, read_prompt
@@ -49,9 +49,10 @@ def denoise(
     Ends early once nothing can change any more.
     """
     finished = 0
-    for number, (block, order) in enumerate(blocks):
+    for block, order in blocks:
         columns = np.arange(canvas.token_ids.shape[1])
-        is_inside = (columns >= block.start) & (columns < block.stop) & ~canvas.is_given
+        is_ahead = (columns >= block.start) & ~canvas.is_given
+        is_inside = is_ahead & (columns < block.stop)
         for step in range(block.steps):
             is_reachable = is_inside & ~canvas.is_past_end
             is_open = is_reachable & canvas.is_masked
@@ -65,12 +66,9 @@ def denoise(
                 canvas.erase(choice.is_remasked)
             finished += 1
             yield finished
-            if number == len(blocks) - 1 and not order.remasks and not _has_open(canvas, is_inside):
+            is_left = is_ahead & canvas.is_masked & ~canvas.is_past_end
+            if not order.remasks and not is_left.any():
                 return
-
-
-def _has_open(canvas: Canvas, is_inside: Flags) -> bool:
-    return bool((is_inside & canvas.is_masked & ~canvas.is_past_end).any())
 
 
 @torch.inference_mode()

@@ -235,6 +235,13 @@ def test_texts_longer_than_the_window_are_written_in_blocks() -> None:
     assert trajectory.frames[-1].step == 12
 
 
+def test_a_text_that_ends_in_its_first_block_is_finished() -> None:
+    denoiser = EndingDenoiser(SIZE, 4)
+    trajectory = run(denoiser, Request("a b", 20, length=12, block_length=2))
+    assert trajectory.texts == ["a b"]
+    assert trajectory.frames[-1].step < 4  # the first of five blocks has four steps
+
+
 def test_frames_are_shown_as_they_come() -> None:
     seen: list[int] = []
     trajectory = run(
