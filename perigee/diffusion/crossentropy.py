@@ -184,7 +184,7 @@ class _HeadLoss(torch.autograd.Function):
         ctx.save_for_backward(*grads)
         ctx.dtypes = (hidden.dtype, weight.dtype, bias.dtype)
         ctx.mark_non_differentiable(head.losses)
-        # Not a dot product: its order of additions varies with where the tensors lie in memory.
+        # Not a dot product, which a surrounding autocast would take in half precision.
         return (head.losses * head.weights).sum(), head.losses
 
     @staticmethod

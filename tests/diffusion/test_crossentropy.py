@@ -68,7 +68,8 @@ def test_half_precision_states_keep_float32_sums() -> None:
     exact, _ = weighted_cross_entropy(hidden, weight, bias, targets, weights)
     with torch.autocast("cpu", dtype=torch.bfloat16):
         total, losses = weighted_cross_entropy(hidden, weight, bias, targets, weights)
-    assert losses.dtype == torch.float32
+    assert losses.dtype == total.dtype == torch.float32
+    torch.testing.assert_close(total.double(), losses.double() @ weights, rtol=1e-6, atol=0)
     assert 0 < abs((total - exact).item()) < 0.02 * abs(exact.item())
     gradients = torch.autograd.grad(total, (hidden, weight, bias))
     assert all(gradient.dtype == torch.float32 for gradient in gradients)
