@@ -10,7 +10,7 @@ import pytest
 KILL = Path(__file__).resolve().parents[2] / "benchmarks" / "kill.py"
 
 
-@pytest.mark.parametrize(("number", "kills"), [("KILL", 8), ("TERM", 4)])
+@pytest.mark.parametrize(("number", "kills"), [("KILL", 6), ("TERM", 3)])
 def test_killed_at_random_moments_ends_as_if_untouched(
     tmp_path: Path, number: str, kills: int
 ) -> None:
