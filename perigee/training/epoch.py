@@ -206,7 +206,7 @@ class EpochRunner:
         raise Interrupted(
             f"stopped by {self._stop.signal_name or 'request'} after step {progress.epoch_step} of "
             f"{self.steps} of epoch {progress.epoch}; everything is kept in {path}",
-            remedy="a resume goes on from there",
+            remedy="go on with --resume, or by running the job again",
         )
 
     def _validate(self, log: TrainingLog) -> dict[str, Any]:
