@@ -35,6 +35,21 @@ from torch import Tensor
 from torch.autograd.function import once_differentiable
 from torch.nn.functional import pad
 
+from perigee.model.chunks import (
+    Ends,
+    as_rows,
+    as_states,
+    by_head,
+    by_word,
+    carry,
+    damp_ends,
+    damp_pairs,
+    fade_gradient,
+    flatten_pairs,
+    spread,
+    turn_pairs,
+    turning,
+)
 from perigee.model.shape import CHUNK
 
 
@@ -104,30 +119,30 @@ class _Oscillate(torch.autograd.Function):
         values: Float[Tensor, "B N C H P"],
         frequency: Float[Tensor, "H M"],
     ) -> Float[Tensor, "B N C H P"]:
-        drive, readout = _flat(_turned(drive_readout, _turns(time, frequency)))
-        v = _by_head(values)
-        y = torch.bmm(torch.bmm(readout, drive.mT).mul_(_damped(fade)), v)
+        drive, readout = flatten_pairs(turn_pairs(drive_readout, turning(time, frequency)))
+        v = by_head(values)
+        y = torch.bmm(torch.bmm(readout, drive.mT).mul_(damp_pairs(fade)), v)
         states = None
         if gap.shape[1]:
-            ends = _ends(fade)
-            injected = torch.bmm(_spread(v, ends.after, ends.before).mT, drive)
-            states = _carry(_as_states(injected, fade), ends.whole, _turns(gap, frequency))
-            right, left = torch.bmm(readout, _rows(states).mT).chunk(2, -1)
+            ends = damp_ends(fade)
+            injected = torch.bmm(spread(v, ends.after, ends.before).mT, drive)
+            states = carry(as_states(injected, fade), ends.whole, turning(gap, frequency))
+            right, left = torch.bmm(readout, as_rows(states).mT).chunk(2, -1)
             y.addcmul_(right, ends.before).addcmul_(left, ends.after)
         ctx.save_for_backward(fade, time, gap, drive_readout, values, frequency, states)
-        return _by_word(y, values.shape)
+        return by_word(y, values.shape)
 
     @staticmethod
     @once_differentiable
     def backward(ctx: Any, grad: Float[Tensor, "B N C H P"]) -> tuple[Tensor, ...]:
         fade, time, gap, drive_readout, values, frequency, states = ctx.saved_tensors
-        turns = _turns(time, frequency)
-        turned = _turned(drive_readout, turns)
-        v, dy = _by_head(values), _by_head(grad)
+        turns = turning(time, frequency)
+        turned = turn_pairs(drive_readout, turns)
+        v, dy = by_head(values), by_head(grad)
         dturned, dv, dfade = _backward_inside(turned, fade, v, dy)
         dgap, dfrequency = torch.zeros_like(gap), torch.zeros_like(frequency)
         if states is not None:
-            phases, ends = _turns(gap, frequency), _ends(fade)
+            phases, ends = turning(gap, frequency), damp_ends(fade)
             dinjected = _backward_between(
                 _Pass(turned, v, dy, states, ends, phases), dturned, dv, dfade
             )
@@ -140,18 +155,7 @@ class _Oscillate(torch.autograd.Function):
         dtime = (dangle * frequency[:, None]).sum(-1)
         dfrequency = dfrequency + (dangle * time[..., None]).sum((0, 1, 3))
         dpairs = dturned.mul_(turns.conj()).permute(1, 2, 4, 0, 3, 5)
-        return dfade, dtime, dgap, dpairs, _by_word(dv, values.shape), dfrequency
-
-
-class _Ends(NamedTuple):
-    """How much is left between each word and the ends of its chunk."""
-
-    before: Float[Tensor, "BNH C 1"]
-    """From where the state of the words before the chunk stands, to the word."""
-    after: Float[Tensor, "BNH C 1"]
-    """From the word to the chunk's last."""
-    whole: Float[Tensor, "B N H 1 1"]
-    """From one end to the other."""
+        return dfade, dtime, dgap, dpairs, by_word(dv, values.shape), dfrequency
 
 
 class _Pass(NamedTuple):
@@ -161,7 +165,7 @@ class _Pass(NamedTuple):
     v: Float[Tensor, "BNH C P"]
     dy: Float[Tensor, "BNH C P"]
     states: Complex[Tensor, "B N H 2 P M"]
-    ends: _Ends
+    ends: Ends
     phases: Complex[Tensor, "B N-1 H M"]
 
 
@@ -172,15 +176,15 @@ def _backward_inside(
     dy: Float[Tensor, "BNH C P"],
 ) -> tuple[Tensor, Tensor, Tensor]:
     """Gradients of ``turned``, ``v`` and ``fade`` from the kernel inside the chunks."""
-    drive, readout = _flat(turned)
-    damped = _damped(fade)
+    drive, readout = flatten_pairs(turned)
+    damped = damp_pairs(fade)
     kernel = torch.bmm(readout, drive.mT).mul_(damped)
     dv = torch.bmm(kernel.mT, dy)
     dkernel = torch.bmm(dy, v.mT)
-    dfade = _fade_gradient(kernel.mul_(dkernel)).view_as(fade)
+    dfade = fade_gradient(kernel.mul_(dkernel)).view_as(fade)
     damped.mul_(dkernel)
     dturned = torch.empty_like(turned)
-    ddrive, dreadout = _flat(dturned)
+    ddrive, dreadout = flatten_pairs(dturned)
     torch.bmm(damped, drive, out=dreadout)
     torch.bmm(damped.mT, readout, out=ddrive)
     return dturned, dv, dfade
@@ -193,17 +197,17 @@ def _backward_between(
     dfade: Float[Tensor, "B N H C"],
 ) -> Complex[Tensor, "B N H 2 P M"]:
     """Add the gradients from what passes between chunks to those given; return the injections'."""
-    (drive, readout), (ddrive, dreadout) = _flat(past.turned), _flat(dturned)
+    (drive, readout), (ddrive, dreadout) = flatten_pairs(past.turned), flatten_pairs(dturned)
     before, after, _ = ends = past.ends
-    rows = _rows(past.states)
-    met, dmet = torch.bmm(readout, rows.mT), _spread(past.dy, before, after)
+    rows = as_rows(past.states)
+    met, dmet = torch.bmm(readout, rows.mT), spread(past.dy, before, after)
     dreadout.baddbmm_(dmet, rows)
-    dstates = _as_states(torch.bmm(dmet.mT, readout), dfade)
+    dstates = as_states(torch.bmm(dmet.mT, readout), dfade)
     # The adjoint of carrying to the right is carrying to the left.
-    dinjected = _carry(dstates, ends.whole, past.phases, rightwards=1)
-    passed = (rows * _rows(dinjected)).view(*dfade.shape[:3], -1).sum(-1)
-    rows = _rows(dinjected)
-    source, dsource = _spread(past.v, after, before), torch.bmm(drive, rows.mT)
+    dinjected = carry(dstates, ends.whole, past.phases, rightwards=1)
+    passed = (rows * as_rows(dinjected)).view(*dfade.shape[:3], -1).sum(-1)
+    rows = as_rows(dinjected)
+    source, dsource = spread(past.v, after, before), torch.bmm(drive, rows.mT)
     ddrive.baddbmm_(source, rows)
     right, left = dsource.chunk(2, -1)
     dv.addcmul_(right, after).addcmul_(left, before)
@@ -226,105 +230,3 @@ def _turn_gradient(
     right = (states[:, 1:, :, 0] * dinjected[:, :-1, :, 0].conj()).sum(-2) * phases
     left = (states[:, :-1, :, 1] * dinjected[:, 1:, :, 1].conj()).sum(-2) * phases.conj()
     return left.imag - right.imag
-
-
-def _turns(
-    time: Float[Tensor, "*size"], frequency: Float[Tensor, "H M"]
-) -> Complex[Tensor, "*size M"]:
-    """exp(-iw time), for times whose third axis is that of the heads."""
-    rates = -frequency if time.dim() == 3 else -frequency[:, None]
-    angle = time[..., None] * rates
-    return torch.complex(angle.cos(), angle.sin())
-
-
-def _turned(
-    drive_readout: Complex[Tensor, "B N C 2 H M"], turns: Complex[Tensor, "B N H C M"]
-) -> Complex[Tensor, "2 B N H C M"]:
-    """Drive and readout times exp(-iw time): their real inner products are the kernel's turn."""
-    out = torch.empty((2, *turns.shape), dtype=turns.dtype, device=turns.device)
-    return torch.mul(drive_readout.permute(3, 0, 1, 4, 2, 5), turns, out=out)
-
-
-def _flat(x: Complex[Tensor, "2 B N H C M"]) -> Float[Tensor, "2 BNH C 2M"]:
-    return torch.view_as_real(x).view(2, -1, x.shape[-2], 2 * x.shape[-1])
-
-
-def _as_states(x: Float[Tensor, "BNH 2P 2M"], fade: Tensor) -> Complex[Tensor, "B N H 2 P M"]:
-    parts = (*fade.shape[:3], 2, x.shape[1] // 2, x.shape[2] // 2, 2)
-    return torch.view_as_complex(x.view(parts))
-
-
-def _rows(states: Complex[Tensor, "B N H 2 P M"]) -> Float[Tensor, "BNH 2P 2M"]:
-    P, M = states.shape[-2:]
-    return torch.view_as_real(states).reshape(-1, 2 * P, 2 * M)
-
-
-def _by_head(x: Float[Tensor, "B N C H P"]) -> Float[Tensor, "BNH C P"]:
-    return x.transpose(2, 3).reshape(-1, x.shape[2], x.shape[4])
-
-
-def _by_word(x: Float[Tensor, "BNH C P"], size: torch.Size) -> Float[Tensor, "B N C H P"]:
-    B, N, C, H, P = size
-    return x.view(B, N, H, C, P).transpose(2, 3)
-
-
-def _damped(fade: Float[Tensor, "B N H C"]) -> Float[Tensor, "BNH C C"]:
-    """exp(-|u_t - u_s|) of all pairs of words of a chunk."""
-    u = fade.reshape(-1, fade.shape[-1])
-    return (u[:, :, None] - u[:, None, :]).abs_().neg_().exp_()
-
-
-def _fade_gradient(product: Float[Tensor, "BNH C C"]) -> Float[Tensor, "BNH C"]:
-    """Gradient of u from that of the exponents -|u_t - u_s|: later words lose, earlier gain."""
-    C = product.shape[-1]
-    place = torch.arange(C, dtype=product.dtype, device=product.device)
-    signed = product.mul_((place[:, None] - place).sign_())
-    return signed.sum(1).sub_(signed.sum(2))
-
-
-def _spread(
-    x: Float[Tensor, "BNH C P"],
-    right: Float[Tensor, "BNH C 1"],
-    left: Float[Tensor, "BNH C 1"],
-) -> Float[Tensor, "BNH C 2P"]:
-    P = x.shape[-1]
-    out = x.new_empty(*x.shape[:-1], 2 * P)
-    torch.mul(x, right, out=out[..., :P])
-    torch.mul(x, left, out=out[..., P:])
-    return out
-
-
-def _ends(fade: Float[Tensor, "B N H C"]) -> _Ends:
-    whole = fade[..., -1:]
-    before, after = (-fade).exp_(), (fade - whole).exp_()
-    size = (-1, fade.shape[-1], 1)
-    return _Ends(before.view(size), after.view(size), whole.neg().exp_()[..., None, None])
-
-
-def _carry(
-    injected: Complex[Tensor, "B N H 2 P M"],
-    whole: Float[Tensor, "B N H 1 1 1"],
-    phases: Complex[Tensor, "B N-1 H M"],
-    rightwards: int = 0,
-) -> Complex[Tensor, "B N H 2 P M"]:
-    """States that enter each chunk, damped to where they enter and turned to its middle.
-
-    Of the fourth axis, the entry ``rightwards`` goes X_{n+1} = turn_n (whole_n X_n + J_n) from
-    X_0 = 0; the other goes leftwards, X_{n-1} = conj(turn_{n-1}) (whole_n X_n + J_n) from the last.
-    """
-    N = injected.shape[1]
-    phases = phases[..., None, :]
-    turns = phases.conj().resolve_conj()
-    out = torch.empty_like(injected)
-    to_right, to_left = out[:, :, :, rightwards], out[:, :, :, 1 - rightwards]
-    to_right[:, 0].zero_()
-    to_left[:, -1].zero_()
-    torch.mul(injected[:, :-1, :, rightwards], turns, out=to_right[:, 1:])
-    torch.mul(injected[:, 1:, :, 1 - rightwards], phases, out=to_left[:, :-1])
-    right, left = to_right.unbind(1), to_left.unbind(1)
-    right_factor = (turns * whole[:, :-1, :, 0]).unbind(1)
-    left_factor = (phases * whole[:, 1:, :, 0]).unbind(1)
-    for n in range(1, N - 1):
-        right[n + 1].addcmul_(right_factor[n], right[n])
-        left[N - 2 - n].addcmul_(left_factor[N - 2 - n], left[N - 1 - n])
-    return out
