@@ -43,6 +43,7 @@ from perigee.tokenizer.prime import EOS, MASK, SPECIAL_TOKENS, PrimeTokenizer
 from perigee.training.learner import build_denoiser
 
 Row = dict[str, float | int]
+KINDS = ("plain", "ancestral", "confidence", "peer")
 
 
 def plain_steps(
@@ -138,7 +139,7 @@ def measure(arguments: argparse.Namespace) -> list[Row]:
     results: list[Row] = []
     for length in arguments.lengths:
         peer = None
-        if find_spec("transformers") and not arguments.no_peer:
+        if find_spec("transformers") and "peer" in arguments.kinds:
             peer = peer_model(settings, len(tokenizer), inside, length).to(device)
         for batch, steps in itertools.product(arguments.batches, arguments.steps):
             timed = min(steps, arguments.plain_steps)
@@ -151,6 +152,7 @@ def measure(arguments: argparse.Namespace) -> list[Row]:
             }
             if peer is not None:
                 kinds["peer"] = partial(peer_words, peer, length, batch)
+            kinds = {kind: work for kind, work in kinds.items() if kind in arguments.kinds}
             taken: dict[str, list[float]] = {kind: [] for kind in kinds}
             for _ in range(arguments.rounds):
                 for kind, work in kinds.items():
@@ -166,8 +168,8 @@ def measure(arguments: argparse.Namespace) -> list[Row]:
 def line(row: Row) -> str:
     """A row of the table."""
     parts = [f"{row['length']:>7} {row['batch']:>5} {row['steps']:>5}"]
-    plain = float(row["plain_words_per_second"])
-    for kind in ("plain", "ancestral", "confidence", "peer"):
+    plain = float(row.get("plain_words_per_second", "nan"))
+    for kind in KINDS:
         rate = row.get(f"{kind}_words_per_second")
         parts.append(f"{float(rate):>9,.0f} ({float(rate) / plain:5.1f})" if rate else f"{'-':>17}")
     return "  ".join(parts)
@@ -182,11 +184,11 @@ def main() -> None:
     parser.add_argument("--steps", type=int, nargs="+", default=[6, 32, 128])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--plain-steps", type=int, default=2)
-    parser.add_argument("--no-peer", action="store_true")
+    parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS)
     parser.add_argument("--output", type=Path, default=Path("artifacts/benchmarks/generation.json"))
     arguments = parser.parse_args()
     print("words a second (in brackets: times the plain sampler)")
-    kinds = (f"{k:>17}" for k in ("plain", "ancestral", "confidence", "peer"))
+    kinds = (f"{k:>17}" for k in KINDS)
     print(f"{'length':>7} {'batch':>5} {'steps':>5}  " + "  ".join(kinds))
     results = measure(arguments)
     document = {
