@@ -57,7 +57,7 @@ def clean(data: bytes) -> tuple[bytes, int]:
 
 
 def _clean_wide(data: bytes) -> bytes:
-    if _NO_BREAK_SPACE in data:
+    if b"\xc2" in data and _NO_BREAK_SPACE in data:
         data = data.replace(_NO_BREAK_SPACE, b" ")
     if _may_be_wide(data):
         data = _WIDE_SPACES.sub(b" ", _C1_CONTROLS.sub(b"", data))
@@ -70,7 +70,7 @@ def _may_be_wide(data: bytes) -> bool:
     A pattern of its own for each lead byte begins with fixed bytes, which ``re`` looks for first.
     """
     return (
-        _AFTER_C2.search(data) is not None
+        (b"\xc2" in data and _AFTER_C2.search(data) is not None)
         or (
             b"\xe2" in data and (_AFTER_E2_80.search(data) or _AFTER_E2_81.search(data)) is not None
         )
