@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -28,6 +29,13 @@ def show(
             print(part + "\n")
 
 
+def bound_text(bound: Mapping[str, Any]) -> str:
+    """A bound with its standard error; of a single window there is none."""
+    error = bound["standard_error"]
+    value = f"{bound['nats_per_word']:.4f}"
+    return value if error is None else f"{value} ± {error:.4f}"
+
+
 def _epochs(settings: Settings) -> str:
     from perigee.files import read_json
 
@@ -39,8 +47,8 @@ def _epochs(settings: Settings) -> str:
         state: dict[str, Any] = read_json(place / STATE)
         bound = state["validation"]
         lines.append(
-            f"{epoch:>5}  {state['train_loss']:>13.4f}  {bound['nats_per_word']:>10.4f} "
-            f"± {bound['standard_error']:.4f}  {bound['perplexity']:>16.1f}"
+            f"{epoch:>5}  {state['train_loss']:>13.4f}  {bound_text(bound):>16}  "
+            f"{bound['perplexity']:>16.1f}"
         )
     if not lines:
         return "no epoch is trained yet"

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from perigee.cli.console import ConsoleObserver
+
+if TYPE_CHECKING:
+    from perigee.training.reports import TrainingReport
 
 Config = Annotated[
     Path | None,
@@ -25,26 +30,46 @@ def train(
     ] = False,
     until_epoch: Annotated[int | None, typer.Option(min=1, help="Stop after this epoch.")] = None,
 ) -> None:
-    """Train on the unified documents: vocabulary and windows if they are missing, then epochs."""
+    """Train on the unified documents: vocabulary and windows if they are missing, then epochs.
+
+    On several devices: torchrun --nproc-per-node N -m perigee train CONFIG.
+    """
     from perigee import stages
     from perigee.config import load_settings, resume_requested
+    from perigee.observer import SILENT
 
     settings = load_settings(config)
     resume = (resume or resume_requested()) and not fresh
-    with ConsoleObserver() as observer:
-        stages.prepare(settings, observer)
+    first = os.environ.get("RANK", "0") == "0"
+    with ConsoleObserver() if first else nullcontext(SILENT) as observer:
+        if first:
+            stages.prepare(settings, observer)
+        from perigee.training.processes import joined_processes
         from perigee.training.trainer import train as run
 
-        report = run(
-            settings, until_epoch=until_epoch, resume=resume, fresh=fresh, observer=observer
-        )
+        with joined_processes(os.environ, settings.training.use_gpu, SILENT) as processes:
+            processes.wait()
+            report = run(
+                settings,
+                until_epoch=until_epoch,
+                resume=resume,
+                fresh=fresh,
+                observer=observer,
+                processes=processes,
+            )
+    if first:
+        _print_report(report)
+
+
+def _print_report(report: TrainingReport) -> None:
+    from perigee.cli.show import bound_text
+
     for epoch in report.epochs:
-        bound = epoch.validation
-        print(
-            f"{epoch.checkpoint}: {'unchanged' if epoch.reused else 'written'}, validation bound "
-            f"{bound['nats_per_word']:.4f} ± {bound['standard_error']:.4f} nats a word"
-        )
+        state = "unchanged" if epoch.reused else "written"
+        bound = bound_text(epoch.validation)
+        print(f"{epoch.checkpoint}: {state}, validation bound {bound} nats a word")
     print(f"log: {report.log}")
+    print(f"loss curve: {report.curve}")
 
 
 def evaluate(
