@@ -36,14 +36,14 @@ def verified_and_finite(directory: Path) -> Finding:
     import numpy as np
     from safetensors.numpy import load_file
 
-    from perigee.training.checkpoint import verify_checkpoint
+    from perigee.training.layout import kept_files, verify_checkpoint
 
     numbers = 0
     try:
         manifest = verify_checkpoint(directory)
     except PerigeeError as error:
         return Finding(str(error))
-    for file in (f.path for f in manifest.files if f.path.endswith(".safetensors")):
+    for file in (f.path for f in kept_files(manifest) if f.path.endswith(".safetensors")):
         for name, tensor in load_file(directory / file).items():
             if not np.isfinite(tensor).all():
                 return Finding(f"{directory / file}: {name} is not finite")

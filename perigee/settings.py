@@ -127,6 +127,10 @@ class TrainingSettings(Section):
     """Optimiser steps between two records."""
     snapshot_minutes: Annotated[float, Field(ge=0.0)] = 10.0
     """Minutes between two snapshots inside an epoch; 0 for none."""
+    kept_optimizers: Natural = 0
+    """Epochs that keep their optimiser's state, the newest ones; 0: all. Older epochs keep weights,
+    averaged weights and results, and take half the space or less. From a released epoch training
+    cannot go on: keep 2, and a damaged newest epoch costs one epoch of work, not all."""
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic of the matrix products; auto: bfloat16 where a GPU or a CPU
     has instructions for it, else float32."""

@@ -38,7 +38,7 @@ from perigee.manifest import (
 )
 from perigee.observer import SILENT, Observer
 from perigee.settings import GenerationSettings, Settings
-from perigee.training.checkpoint import MANIFEST
+from perigee.training.layout import MANIFEST
 
 STAGE = "samples"
 CODE_VERSION = "1"

@@ -24,8 +24,9 @@ from perigee.generation.trajectory import Frame, Trajectory, Wording
 from perigee.observer import SILENT, Observer
 from perigee.settings import Settings
 from perigee.tokenizer.residues import DigitCode, WordCode
-from perigee.training.checkpoint import MANIFEST, Checkpoint, find_checkpoint, load_checkpoint
+from perigee.training.checkpoint import Checkpoint, load_checkpoint
 from perigee.training.device import choose_device
+from perigee.training.layout import MANIFEST, find_checkpoint
 
 
 @dataclass(frozen=True)

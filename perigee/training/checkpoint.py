@@ -1,17 +1,6 @@
-"""Checkpoints: directories of safetensors and JSON that appear whole or not at all.
+"""Checkpoints, written and read: they appear whole or not at all, and nothing is unpickled.
 
-::
-
-    perigee_epoch3/
-        model.safetensors       weights after the last step
-        ema.safetensors         averaged weights: what evaluation and generation use
-        optimizer.safetensors   the optimiser's state
-        state.json              progress, training loss, validation
-        settings.json           the settings that decided the weights
-        perigee_vocab.json      the vocabulary; tokenizer.json: the same for other tools
-        manifest.json           inputs, recipe, sha256 of every file; written last
-
-A snapshot inside an epoch has the same form. Nothing here is ever unpickled.
+What they hold is told in :mod:`perigee.training.layout`.
 """
 
 from __future__ import annotations
@@ -26,23 +15,30 @@ from typing import Any, Literal
 import torch
 from pydantic import ValidationError
 
-from perigee.errors import ArtifactError, CheckpointError
-from perigee.files import atomic_directory, read_json
-from perigee.manifest import Input, Manifest, read_manifest, record_file, verify_files
-from perigee.manifest import write_manifest as _write_manifest
+from perigee.errors import CheckpointError
+from perigee.files import atomic_directory
+from perigee.manifest import Input, Manifest, record_file, write_manifest
 from perigee.model.denoiser import Denoiser
 from perigee.settings import Settings
 from perigee.tokenizer.prime import PrimeTokenizer
+from perigee.training.layout import (
+    AVERAGE,
+    MANIFEST,
+    MODEL,
+    OPTIMIZER,
+    SETTINGS,
+    STATE,
+    VOCABULARY,
+    checkpoint_directory,
+    is_released,
+    read_progress,
+    read_state,
+    verify_checkpoint,
+)
 from perigee.training.learner import Learner, build_denoiser
 from perigee.training.optimizer import optimizer_tensors, restore_optimizer
-from perigee.training.progress import Progress
 from perigee.training.recipe import CODE_VERSION, STAGE
 from perigee.training.tensors import fill, module_tensors, read_tensors, write_tensors
-
-MANIFEST = "manifest.json"
-MODEL, AVERAGE, OPTIMIZER = "model.safetensors", "ema.safetensors", "optimizer.safetensors"
-STATE, SETTINGS, VOCABULARY = "state.json", "settings.json", "perigee_vocab.json"
-REQUIRED = frozenset({MODEL, OPTIMIZER, STATE, SETTINGS, VOCABULARY})
 
 
 @dataclass(frozen=True)
@@ -105,7 +101,7 @@ def save_checkpoint(path: Path, learner: Learner, record: CheckpointRecord) -> M
                 **record.circumstances,
             },
         )
-        _write_manifest(aside / MANIFEST, manifest)
+        write_manifest(aside / MANIFEST, manifest)
     return manifest
 
 
@@ -120,38 +116,23 @@ def _json_bytes(value: Mapping[str, Any]) -> bytes:
     return (json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def verify_checkpoint(path: Path) -> Manifest:
-    """The manifest of the checkpoint at ``path``, after comparing every file with its hash.
-
-    Raises
-    ------
-    CheckpointError
-        If it is missing, incomplete, edited or damaged; the line names the file.
-    """
-    try:
-        manifest = read_manifest(path / MANIFEST)
-        if manifest.stage != STAGE:
-            raise CheckpointError(f"is a {manifest.stage}, no checkpoint", place=path)
-        listed = {file.path for file in manifest.files}
-        if not listed >= REQUIRED or any("/" in name for name in listed):
-            raise CheckpointError("does not list a checkpoint's files", place=path / MANIFEST)
-        verify_files(path / MANIFEST, manifest)
-    except CheckpointError:
-        raise
-    except ArtifactError as error:
-        raise CheckpointError(error.problem, place=error.place, expected=error.expected) from None
-    return manifest
-
-
 def restore(path: Path, learner: Learner) -> Manifest:
     """Bring ``learner`` to the state of the checkpoint at ``path``; its manifest.
 
     Raises
     ------
     CheckpointError
-        If the checkpoint is damaged or is of another model.
+        If the checkpoint is damaged, is of another model, or has released its optimiser's state.
     """
     manifest = verify_checkpoint(path)
+    if is_released(manifest):
+        raise CheckpointError(
+            "has given up its optimiser's state ([training] kept_optimizers): no training goes on "
+            "from it",
+            place=path,
+            remedy="put its optimizer.safetensors and manifest.json back from a copy, or start "
+            "anew with --fresh (the earlier run's files are kept aside)",
+        )
     fill(module_tensors(learner.denoiser), read_tensors(path / MODEL), path / MODEL)
     if learner.average is not None:
         fill(learner.average.values, read_tensors(path / AVERAGE), path / AVERAGE)
@@ -195,69 +176,6 @@ def load_checkpoint(
     fill(tensors, values, path)
     denoiser.to(device).eval().requires_grad_(False)
     return Checkpoint(path, denoiser, tokenizer, settings, read_state(path), manifest)
-
-
-def checkpoint_directory(path: Path) -> Path:
-    """The directory meant by ``path``, which may carry the original's ``.jls`` ending.
-
-    Raises
-    ------
-    CheckpointError
-        If there is no such directory.
-    """
-    directory = path.with_suffix("") if path.suffix == ".jls" else path
-    if not directory.is_dir():
-        problem = "is a file, not a checkpoint's directory" if path.is_file() else "does not exist"
-        raise CheckpointError(
-            problem, place=path, remedy="train first, or name a directory that holds manifest.json"
-        )
-    return directory
-
-
-def find_checkpoint(settings: Settings, path: Path | None = None) -> Path:
-    """The directory of ``path``, or of the settings' last epoch that has a checkpoint.
-
-    Raises
-    ------
-    CheckpointError
-        If there is none.
-    """
-    if path is not None:
-        return checkpoint_directory(path)
-    for epoch in range(settings.training.epochs, 0, -1):
-        if (settings.checkpoint_path(epoch) / MANIFEST).is_file():
-            return settings.checkpoint_path(epoch)
-    raise CheckpointError(
-        "no epoch has a checkpoint yet",
-        place=settings.checkpoint_path(1).parent,
-        expected=settings.checkpoint_path(1).name,
-        remedy="train first",
-    )
-
-
-def read_progress(path: Path) -> Progress:
-    """How far the training of the checkpoint at ``path`` had come.
-
-    Raises
-    ------
-    CheckpointError
-        If it does not say.
-    """
-    return Progress.from_dict(read_state(path)["progress"], path / STATE)
-
-
-def read_state(path: Path) -> Mapping[str, Any]:
-    """Progress, training loss and validation, as the checkpoint at ``path`` holds them.
-
-    Raises
-    ------
-    CheckpointError
-        If it does not.
-    """
-    state = read_json(path / STATE)
-    if not isinstance(state, dict) or "progress" not in state:
-        raise CheckpointError("does not hold a training's state", place=path / STATE)
-    return state
 
 
 def _read_settings(path: Path) -> Settings:

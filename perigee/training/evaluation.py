@@ -29,10 +29,11 @@ from perigee.model.denoiser import Denoiser
 from perigee.observer import SILENT, Observer
 from perigee.settings import Settings
 from perigee.tokenizer.prime import UNK, PrimeTokenizer
-from perigee.training.checkpoint import Checkpoint, find_checkpoint, load_checkpoint
+from perigee.training.checkpoint import Checkpoint, load_checkpoint
 from perigee.training.data import open_windows
 from perigee.training.device import Device, choose_device
 from perigee.training.evaluation_table import as_markdown
+from perigee.training.layout import find_checkpoint
 from perigee.training.learner import build_objective
 from perigee.training.recipe import windows_input
 from perigee.training.unigram import count_words, unigram_likelihood

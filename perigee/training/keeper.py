@@ -16,13 +16,14 @@ from perigee.tokenizer.prime import PrimeTokenizer
 from perigee.training.checkpoint import (
     CheckpointRecord,
     save_checkpoint,
-    verify_checkpoint,
     vocabulary_files,
 )
 from perigee.training.device import Device
+from perigee.training.layout import verify_checkpoint
 from perigee.training.learner import Learner
 from perigee.training.processes import Processes
 from perigee.training.recipe import TrainingRecipe, epoch_name
+from perigee.training.retention import release_optimizers
 from perigee.training.snapshots import snapshots_of
 
 
@@ -73,6 +74,7 @@ class Keeper:
         if self.processes.rank == 0:
             save_checkpoint(path, learner, self._record(epoch_name(epoch), learner, results))
             self.snapshots.clear()
+            release_optimizers(self.settings)
         self.processes.wait()
         return verify_checkpoint(path)
 

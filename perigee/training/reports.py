@@ -9,7 +9,7 @@ from typing import Any
 from perigee.errors import CheckpointError
 from perigee.manifest import Manifest
 from perigee.settings import Settings
-from perigee.training.checkpoint import read_state
+from perigee.training.layout import read_state
 
 
 @dataclass(frozen=True)

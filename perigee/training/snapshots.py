@@ -13,10 +13,9 @@ from perigee.observer import Observer
 from perigee.settings import Settings
 from perigee.training.checkpoint import (
     CheckpointRecord,
-    read_progress,
     save_checkpoint,
-    verify_checkpoint,
 )
+from perigee.training.layout import read_progress, verify_checkpoint
 from perigee.training.learner import Learner
 from perigee.training.progress import Progress
 

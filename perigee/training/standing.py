@@ -13,7 +13,7 @@ from perigee.files import recover_directory, remove_partials
 from perigee.manifest import Input, Manifest
 from perigee.observer import SILENT, Observer
 from perigee.settings import Settings
-from perigee.training.checkpoint import verify_checkpoint
+from perigee.training.layout import verify_checkpoint
 from perigee.training.recipe import TrainingRecipe, differences
 from perigee.training.snapshots import snapshots_of
 

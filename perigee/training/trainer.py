@@ -25,6 +25,7 @@ from perigee.training.log import read_log
 from perigee.training.processes import OneProcess, Processes
 from perigee.training.recipe import TrainingRecipe, decisive_settings, epoch_name
 from perigee.training.reports import EpochReport, TrainingReport, epoch_report
+from perigee.training.retention import release_optimizers
 from perigee.training.standing import (
     check_compatible,
     set_aside,
@@ -162,6 +163,7 @@ def _prepare(
     if not fresh:
         try:
             check_compatible(settings, recipe)
+            release_optimizers(settings)
             return
         except CheckpointError as error:
             if on_change == "refuse":

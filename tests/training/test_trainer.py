@@ -14,7 +14,8 @@ from perigee.files import exclusive_lock
 from perigee.observer import ListObserver
 from perigee.settings import ScheduleSettings, Settings
 from perigee.training import keeper
-from perigee.training.checkpoint import find_checkpoint, load_checkpoint
+from perigee.training.checkpoint import load_checkpoint
+from perigee.training.layout import find_checkpoint
 from perigee.training.log import read_log
 from perigee.training.trainer import EpochReport, train, train_epochs
 
