@@ -110,7 +110,7 @@ def read_manifest(path: Path) -> Manifest:
         fields["files"] = tuple(FileRecord(**item) for item in fields["files"])
         manifest = Manifest(**fields)
         intact = document["recipe"] == manifest.recipe and document["version"] == manifest.version
-    except (KeyError, TypeError) as error:
+    except (KeyError, TypeError, ValueError) as error:
         raise ArtifactError(f"is not a whole manifest ({error})", place=path) from None
     if not intact:
         raise ArtifactError("was edited: its hashes do not fit its contents", place=path)

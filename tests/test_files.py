@@ -90,9 +90,10 @@ def test_json_goes_round_and_says_where_it_is_broken(tmp_path: Path) -> None:
     path = tmp_path / "x.json"
     files.write_json(path, {"word": "größe"})
     assert files.read_json(path) == {"word": "größe"} == json.loads(path.read_text("utf-8"))
-    path.write_text("{")
-    with pytest.raises(ArtifactError, match=r"x\.json: cannot be read as JSON"):
-        files.read_json(path)
+    for text in ("{", "[" * 100_000, '{"loss": NaN}', "\xff" * 3):
+        path.write_text(text, encoding="latin-1")
+        with pytest.raises(ArtifactError, match=r"x\.json: cannot be read as JSON"):
+            files.read_json(path)
     with pytest.raises(ArtifactError, match="no such file"):
         files.read_json(tmp_path / "absent.json")
 

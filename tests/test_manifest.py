@@ -96,6 +96,16 @@ def test_an_edited_manifest_is_refused(artifact: tuple[Path, Manifest]) -> None:
         read_manifest(path)
 
 
+@pytest.mark.parametrize("number", ["1e999", "NaN", "-Infinity"])
+def test_a_number_that_is_none_is_refused(artifact: tuple[Path, Manifest], number: str) -> None:
+    path, _ = artifact
+    document = json.loads(path.read_text())
+    document["settings"]["limit"] = "here"
+    path.write_text(json.dumps(document).replace('"here"', number))
+    with pytest.raises(ArtifactError, match=r"JSON"):
+        read_manifest(path)
+
+
 @pytest.mark.parametrize("text", ["[]", "{}", '{"format": "perigee.manifest/1"}'])
 def test_other_json_is_not_a_manifest(tmp_path: Path, text: str) -> None:
     path = tmp_path / "m.json"

@@ -38,7 +38,8 @@ RELEASED = "optimizer_released"
 
 def is_released(manifest: Manifest) -> bool:
     """Whether the optimiser's state has been given up: no epoch can be trained from it."""
-    return manifest.counts.get(RELEASED) is True
+    counts = manifest.counts  # no hash covers them: they may be anything
+    return isinstance(counts, Mapping) and counts.get(RELEASED) is True
 
 
 def kept_files(manifest: Manifest) -> tuple[FileRecord, ...]:
