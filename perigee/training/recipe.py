@@ -11,7 +11,7 @@ from perigee.settings import Settings
 from perigee.training.learning_rate import depends_on_length
 
 STAGE = "checkpoint"
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 DECISIVE = (
     "sequence_length",
     "batch_size",

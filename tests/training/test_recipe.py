@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from perigee.manifest import Input, Manifest
 from perigee.settings import ScheduleSettings, Settings, TrainingSettings
 from perigee.training.recipe import (
@@ -50,6 +52,12 @@ def test_epochs_count_where_the_schedule_is_stretched_over_them() -> None:
 def test_nested_tables_are_named() -> None:
     found = changed(lr_schedule=ScheduleSettings(warmup_steps=3))
     assert found == ("[training.lr_schedule] warmup_steps: 0 -> 3",)
+
+
+def test_another_version_of_the_code_is_named() -> None:
+    old = replace(manifest(Settings()), code_version="1")
+    found = differences(old, decisive_settings(Settings()), DATA)
+    assert found == (f"code version: 1 -> {CODE_VERSION}",)
 
 
 def test_data_that_changed_is_explained() -> None:
