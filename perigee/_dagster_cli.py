@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
 MODULE = "pipelines.definitions"
 PROGRAMS = ("dagster", "dagster-daemon", "dagster-webserver", "dg")
+PATIENT_THREADS = ("OMP_WAIT_POLICY", "PASSIVE")
+"""Threads that wait for each other sleep instead of spinning: beside one other busy process a
+training step takes 0.5 s instead of 2.1 s (two cores). Read when torch is loaded."""
 COMMANDS = (("job", "execute"), ("job", "print"), ("asset", "materialize"), ("asset", "list"))
 """Dagster's commands that take a code location, but read no workspace."""
 SHORT_POINTERS = ("-a", "-f", "-m")
@@ -63,6 +66,7 @@ def fill_in(arguments: Sequence[str], environ: MutableMapping[str, str], directo
     if not all((directory / name).is_file() for name in names):
         return
     environ.setdefault("DAGSTER_HOME", str(directory))
+    environ.setdefault(*PATIENT_THREADS)
     said = any(environ.get(variable) for variable in POINTER_VARIABLES)
     if tuple(arguments[:2]) in COMMANDS and not said and not names_location(arguments[2:]):
         environ["DAGSTER_MODULE_NAME"] = MODULE

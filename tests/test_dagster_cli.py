@@ -8,6 +8,7 @@ import pytest
 
 from perigee._dagster_cli import MODULE, dagster_arguments, fill_in
 
+PATIENT = {"OMP_WAIT_POLICY": "PASSIVE"}
 EXECUTE = ["job", "execute", "-j", "train_perigee"]
 
 
@@ -41,7 +42,7 @@ def test_only_dagsters_own_programs_count(argv: list[str], expected: list[str] |
 def test_job_execute_is_told_where_the_code_is(root: Path) -> None:
     environ: dict[str, str] = {}
     fill_in(EXECUTE, environ, root)
-    assert environ == {"DAGSTER_HOME": str(root), "DAGSTER_MODULE_NAME": MODULE}
+    assert environ == {"DAGSTER_HOME": str(root), "DAGSTER_MODULE_NAME": MODULE, **PATIENT}
 
 
 @pytest.mark.parametrize(
@@ -62,14 +63,14 @@ def test_what_reads_the_workspace_or_names_its_code_is_left_alone(
 ) -> None:
     environ: dict[str, str] = {}
     fill_in(arguments, environ, root)
-    assert environ == {"DAGSTER_HOME": str(root)}
+    assert environ == {"DAGSTER_HOME": str(root), **PATIENT}
 
 
 @pytest.mark.parametrize(
     "variable", ["DAGSTER_MODULE_NAME", "DAGSTER_PACKAGE_NAME", "DAGSTER_PYTHON_FILE"]
 )
 def test_what_a_person_has_said_stays(root: Path, variable: str) -> None:
-    said = {variable: "other", "DAGSTER_HOME": "/srv/dagster"}
+    said = {variable: "other", "DAGSTER_HOME": "/srv/dagster", "OMP_WAIT_POLICY": "ACTIVE"}
     environ = dict(said)
     fill_in(EXECUTE, environ, root)
     assert environ == said

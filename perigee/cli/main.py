@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from pathlib import Path
 from typing import Annotated
@@ -9,6 +10,7 @@ from typing import Annotated
 import typer
 
 from perigee import __version__
+from perigee._dagster_cli import PATIENT_THREADS
 from perigee.cli import corpus, generate, inspection, show, training
 from perigee.cli.console import ConsoleObserver
 from perigee.errors import PerigeeError
@@ -86,6 +88,7 @@ app.command()(inspection.model)
 
 def main() -> None:
     """Run the command line; a user's error is one line on stderr and exit status 2."""
+    os.environ.setdefault(*PATIENT_THREADS)
     try:
         app()
     except PerigeeError as error:
