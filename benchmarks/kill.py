@@ -81,6 +81,7 @@ def settings_in(directory: Path, epochs: int) -> Settings:
             log_every=3,
             use_gpu=False,
             snapshot_minutes=0.03 / 60,
+            kept_optimizers=1,
         ),
         diffusion=DiffusionSettings(evaluation_times=2),
     )

@@ -24,6 +24,7 @@ from perigee.training.epoch import EpochRunner
 from perigee.training.log import read_log
 from perigee.training.processes import OneProcess, Processes
 from perigee.training.recipe import TrainingRecipe, decisive_settings, epoch_name
+from perigee.training.remedies import disk_errors
 from perigee.training.reports import EpochReport, TrainingReport, epoch_report
 from perigee.training.retention import release_optimizers
 from perigee.training.standing import (
@@ -163,7 +164,8 @@ def _prepare(
     if not fresh:
         try:
             check_compatible(settings, recipe)
-            release_optimizers(settings)
+            with disk_errors(Path(settings.training.checkpoint_dir)):
+                release_optimizers(settings)
             return
         except CheckpointError as error:
             if on_change == "refuse":

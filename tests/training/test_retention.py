@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
-from perigee.errors import CheckpointError
+from assets.checkpoint_checks import verified_and_finite
+from perigee.errors import CheckpointError, TrainingError
 from perigee.manifest import read_manifest, write_manifest
 from perigee.observer import ListObserver
 from perigee.settings import Settings
@@ -69,6 +72,14 @@ def test_a_released_epoch_is_whole_and_its_weights_are_the_same(make_training: M
         verify_checkpoint(path)
 
 
+def test_the_graphs_check_of_a_released_epoch_passes(make_training: Make) -> None:
+    settings = make_training(epochs=2, kept_optimizers=1)
+    run(settings)
+    released, newest = (verified_and_finite(settings.checkpoint_path(e)) for e in (1, 2))
+    assert (released.problem, newest.problem) == ("", "")
+    assert 0 < released.metadata["numbers"] < newest.metadata["numbers"]
+
+
 def test_a_state_that_is_missing_without_being_released_is_damage(make_training: Make) -> None:
     settings = make_training(epochs=1, kept_optimizers=1)
     run(settings)
@@ -121,6 +132,24 @@ def test_from_a_released_epoch_no_training_goes_on(make_training: Make) -> None:
     with pytest.raises(CheckpointError, match="epoch2: has given up its optimiser's state"):
         run(settings)
     assert with_state(settings) == []
+
+
+def test_a_full_disk_is_told_in_one_line_and_loses_nothing(
+    make_training: Make, monkeypatch: pytest.MonkeyPatch, whole: list[str]
+) -> None:
+    run(make_training(epochs=4))
+    kept = make_training(epochs=4, kept_optimizers=1)
+
+    def full(path: Path, manifest: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr(retention, "write_manifest", full)
+    with pytest.raises(TrainingError, match="No space left on device"):
+        run(kept)
+    monkeypatch.undo()
+    assert with_state(kept) == [1, 2, 3, 4]
+    assert versions(run(kept)) == whole
+    assert with_state(kept) == [4]
 
 
 def test_a_kill_before_the_file_is_gone_leaves_no_damage(
