@@ -41,6 +41,8 @@ SYLLABLES = [a + b for a in ("b", "d", "k", "m") for b in ("a", "e", "i", "o", "
 FREQUENT = 97
 
 STEPS = 6
+TOTAL_STEPS = 2048
+"""Length of the training that the schedule is stretched over, whatever ``epochs`` is."""
 RATE_POINTS = (0, 5, 30, 60, 400, 1000, 2000)
 """Steps of the sample's schedule whose rates are golden too: warm-up, top and descent."""
 
@@ -95,7 +97,6 @@ def measure_sample(directory: Path) -> dict[str, list[float]]:
     rules = StepRules(
         objective, device, training.precision, training.gradient_clip, training.accumulate
     )
-    total = training.max_sequences // training.batch_size * training.epochs
     order = epoch_order(training.seed, 1, len(data.train))
     found: dict[str, list[float]] = {"losses": [], "gradient_norms": []}
     for step in range(STEPS):
@@ -103,11 +104,11 @@ def measure_sample(directory: Path) -> dict[str, list[float]]:
         batch = make_batch(
             data.train.tokens, rows, seed=training.seed, epoch=1, step=step, parts=objective.parts
         )
-        rate = learning_rate(training, step, total)
+        rate = learning_rate(training, step, TOTAL_STEPS)
         report = take_step(learner, batch, rate, rules, OneProcess())
         found["losses"].append(report.loss)
         found["gradient_norms"].append(report.gradient_norm)
-    found["rates"] = [learning_rate(training, point, total) for point in RATE_POINTS]
+    found["rates"] = [learning_rate(training, point, TOTAL_STEPS) for point in RATE_POINTS]
     bound = validate(learner, data.valid.tokens, objective, settings, device, SILENT)
     found["bounds"] = [float(bound["nats_per_word"] or 0.0)]
     return found
