@@ -23,6 +23,7 @@ class ConsoleObserver:
         self._progress: Progress | None = None
         self._tasks: dict[str, TaskID] = {}
         self._last_line: dict[str, float] = {}
+        self._measured = ""
 
     def __enter__(self) -> ConsoleObserver:
         if sys.stderr.isatty():
@@ -41,6 +42,7 @@ class ConsoleObserver:
                 MofNCompleteColumn(),
                 TextColumn("{task.fields[unit]}"),
                 TimeRemainingColumn(),
+                TextColumn("{task.fields[measured]}"),
                 console=Console(stderr=True),
                 transient=True,
             )
@@ -60,7 +62,9 @@ class ConsoleObserver:
         """Move the bar of ``task``; without a terminal, a line every fifteen seconds."""
         if self._progress is not None:
             if task not in self._tasks:
-                self._tasks[task] = self._progress.add_task(task, total=total, unit=unit)
+                self._tasks[task] = self._progress.add_task(
+                    task, total=total, unit=unit, measured=self._measured
+                )
             self._progress.update(self._tasks[task], completed=done, total=total)
             if total is not None and done >= total:
                 self._progress.remove_task(self._tasks.pop(task))
@@ -73,7 +77,16 @@ class ConsoleObserver:
             self._print(f"{task}: {done:,}{of} {unit}")
 
     def record(self, event: str, values: Mapping[str, Scalar]) -> None:
-        """One line for a measured event."""
+        """One line for a measured event; the latest loss and speed stand behind the bar too."""
+        if event == "step" and self._progress is not None:
+            self._measured = "  ".join(
+                f"{key.replace('_', ' ')} {_readable(values[key])}"
+                for key in ("loss", "tokens_per_second")
+                if key in values
+            )
+            for task in self._tasks.values():
+                self._progress.update(task, measured=self._measured)
+            return
         parts = (f"{key} {_readable(value)}" for key, value in values.items())
         self._print(f"{event}: " + "  ".join(parts))
 
