@@ -8,7 +8,7 @@ import pytest
 
 from perigee._dagster_cli import MODULE, dagster_arguments, fill_in
 
-PATIENT = {"OMP_WAIT_POLICY": "PASSIVE"}
+PATIENT = {"GOMP_SPINCOUNT": "4000"}
 EXECUTE = ["job", "execute", "-j", "train_perigee"]
 
 
@@ -70,7 +70,7 @@ def test_what_reads_the_workspace_or_names_its_code_is_left_alone(
     "variable", ["DAGSTER_MODULE_NAME", "DAGSTER_PACKAGE_NAME", "DAGSTER_PYTHON_FILE"]
 )
 def test_what_a_person_has_said_stays(root: Path, variable: str) -> None:
-    said = {variable: "other", "DAGSTER_HOME": "/srv/dagster", "OMP_WAIT_POLICY": "ACTIVE"}
+    said = {variable: "other", "DAGSTER_HOME": "/srv/dagster", "GOMP_SPINCOUNT": "7"}
     environ = dict(said)
     fill_in(EXECUTE, environ, root)
     assert environ == said
