@@ -48,9 +48,13 @@ def test_normal_form_is_final(text: str):
 
 
 @settings(deadline=None)
-@given(st.text(st.characters(max_codepoint=0x24F)))
+@given(st.text(st.characters(max_codepoint=0x24F, exclude_characters="\u0130")))
 def test_against_the_plain_expression(text: str):
-    """Below U+0250 nothing depends on the Unicode version: Python's own engine is the oracle."""
+    """Below U+0250 nothing depends on the Unicode version: Python's own engine is the oracle.
+
+    U+0130 is left out: its lower case holds a combining mark, which belongs to the word, but which
+    Python's ``\\w`` does not know. The next test holds it.
+    """
     lowered = unicodedata.normalize("NFC", unicodedata.normalize("NFC", text).lower())
     lowered = re.sub(r"(?<=[^\W_])’(?=[^\W_])", "'", lowered)
     spaces = r"[ \t-\r\x85\xa0]"
@@ -81,3 +85,7 @@ def test_every_plain_character_splits_as_the_library_does():
     characters = [chr(c) for c in range(0x2060) if chr(c) != "\n"]
     lines = [form for c in characters for form in (c, f"a{c}B", f"a'{c}’d {c}{c}")]
     assert split_lines(lines) == [split_words(line) for line in lines]
+
+
+def test_a_combining_mark_belongs_to_its_word() -> None:
+    assert split_words("\u0130stanbul") == ["i\u0307stanbul"]
