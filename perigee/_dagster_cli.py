@@ -19,9 +19,6 @@ if TYPE_CHECKING:
 
 MODULE = "pipelines.definitions"
 PROGRAMS = ("dagster", "dagster-daemon", "dagster-webserver", "dg")
-PATIENT_THREADS = ("GOMP_SPINCOUNT", "4000")
-"""Turns for which a thread of torch's spins before it sleeps: beside a busy process a training step
-takes half the time it takes with OpenMP's 300,000, alone as long. Read when torch is loaded."""
 COMMANDS = (("job", "execute"), ("job", "print"), ("asset", "materialize"), ("asset", "list"))
 """Dagster's commands that take a code location, but read no workspace."""
 SHORT_POINTERS = ("-a", "-f", "-m")
@@ -65,8 +62,10 @@ def fill_in(arguments: Sequence[str], environ: MutableMapping[str, str], directo
     names = ("workspace.yaml", "dagster.yaml", "pipelines/definitions.py")
     if not all((directory / name).is_file() for name in names):
         return
+    from perigee.threads import wait_patiently
+
     environ.setdefault("DAGSTER_HOME", str(directory))
-    environ.setdefault(*PATIENT_THREADS)
+    wait_patiently(environ)
     said = any(environ.get(variable) for variable in POINTER_VARIABLES)
     if tuple(arguments[:2]) in COMMANDS and not said and not names_location(arguments[2:]):
         environ["DAGSTER_MODULE_NAME"] = MODULE

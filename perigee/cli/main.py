@@ -10,10 +10,10 @@ from typing import Annotated
 import typer
 
 from perigee import __version__
-from perigee._dagster_cli import PATIENT_THREADS
 from perigee.cli import corpus, generate, inspection, show, training
 from perigee.cli.console import ConsoleObserver
 from perigee.errors import PerigeeError
+from perigee.threads import wait_patiently
 
 INTERRUPTED = 130
 """Exit status after Ctrl-C, as shells have it."""
@@ -88,7 +88,7 @@ app.command()(inspection.model)
 
 def main() -> None:
     """Run the command line; a user's error is one line on stderr and exit status 2."""
-    os.environ.setdefault(*PATIENT_THREADS)
+    wait_patiently(os.environ)
     try:
         app()
     except PerigeeError as error:

@@ -118,7 +118,7 @@ def choose_device(
     problem = _problem(cuda, cards, complaint, index)
     if problem is not None:
         observer.say(
-            f"{problem}; training goes on with the CPU (use_gpu = false is for that, and silent)",
+            f"{problem}; the CPU computes instead (use_gpu = false is for that, and silent)",
             "warning",
         )
         return _cpu()

@@ -7,7 +7,6 @@ import json
 import os
 import pickle
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 from damage import Trap, corrupt, damage_and_load, mend_hashes
+from stopping import StopAfter, run
 from torch import Tensor
 
 from perigee.errors import (
@@ -32,27 +32,8 @@ from perigee.training import checkpoint as checkpoints
 from perigee.training import epoch as epochs
 from perigee.training.checkpoint import load_checkpoint
 from perigee.training.tensors import read_tensors, write_tensors
-from perigee.training.trainer import EpochReport, train_epochs
 
 Make = Callable[..., Settings]
-
-
-@dataclass
-class StopAfter(ListObserver):
-    """Asks for a stop after a number of signs of progress in ``unit``."""
-
-    count: int = 0
-    unit: str = "steps"
-
-    def progress(self, task: str, done: int, total: int | None, unit: str) -> None:
-        self.count -= unit == self.unit
-
-    def should_stop(self) -> bool:
-        return self.count <= 0
-
-
-def run(settings: Settings, **options: object) -> list[EpochReport]:
-    return list(train_epochs(settings, **options))
 
 
 def stop_after(settings: Settings, steps: int) -> Path:

@@ -4,10 +4,10 @@ import json
 import os
 import signal
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from stopping import StopAfter, run
 
 from perigee.errors import BusyError, CheckpointError, Interrupted, SettingsError
 from perigee.files import exclusive_lock
@@ -17,27 +17,9 @@ from perigee.training import keeper
 from perigee.training.checkpoint import load_checkpoint
 from perigee.training.layout import find_checkpoint
 from perigee.training.log import read_log
-from perigee.training.trainer import EpochReport, train, train_epochs
+from perigee.training.trainer import train, train_epochs
 
 Make = Callable[..., Settings]
-
-
-@dataclass
-class StopAfter(ListObserver):
-    """Asks for a stop after a number of signs of progress in ``unit``."""
-
-    count: int = 0
-    unit: str = "steps"
-
-    def progress(self, task: str, done: int, total: int | None, unit: str) -> None:
-        self.count -= unit == self.unit
-
-    def should_stop(self) -> bool:
-        return self.count <= 0
-
-
-def run(settings: Settings, **options: object) -> list[EpochReport]:
-    return list(train_epochs(settings, **options))
 
 
 def versions(settings: Settings) -> list[str]:
