@@ -1,18 +1,26 @@
-"""The denoising as an animated GIF: the terminal's columns and colours, by Pillow."""
+"""The denoising as an animated GIF: the terminal's columns and colours, by Pillow.
+
+A GIF is sent around and shown in pages, so its size stays near a megabyte whatever was denoised:
+steps without a change are left out, of long texts not every step is shown, and Pillow writes of
+each picture only what differs from the one before.
+"""
 
 from __future__ import annotations
 
+import io
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 from PIL import Image, ImageDraw, ImageFont
 from rich.cells import cell_len
 
 from perigee.errors import GenerationError
 from perigee.files import atomic_file
-from perigee.generation.frames import Line, heading, lay_out
-from perigee.generation.trajectory import SlotKind, Trajectory
+from perigee.generation.frames import Line, Piece, heading, lay_out
+from perigee.generation.trajectory import Frame, SlotKind, Trajectory
 
 COLUMNS = 80
 """Cells in a line."""
@@ -21,7 +29,17 @@ FONT_SIZE = 16
 MARGIN = 14
 """Pixels around the text."""
 STEP_MILLISECONDS = 140
+SLOWEST_MILLISECONDS = 420
+"""For a picture that stands for several steps."""
 LAST_MILLISECONDS = 3000
+MOST_PIXELS = 64_000_000
+"""Of all pictures together, which bounds the memory they take."""
+MOST_BYTES = 1_000_000
+"""Of the file, unless FEWEST_PICTURES take more."""
+FEWEST_PICTURES = 8
+"""Of a trajectory, however large its texts."""
+MOST_ROWS = 200
+"""Lines of text that a picture shows; GIF itself ends at 65,535 pixels."""
 SHADES = 6
 """Colours between the background and each colour of the writing, for smooth letters."""
 
@@ -47,48 +65,100 @@ def load_font() -> ImageFont.FreeTypeFont:
 
 
 def write_gif(path: Path, trajectories: Sequence[Trajectory], columns: int = COLUMNS) -> None:
-    """Write all steps of all trajectories, one after the other, atomically.
+    """Write the steps of all trajectories, one after the other, atomically.
 
     Raises
     ------
     GenerationError
         If the file cannot be written.
     """
-    images, milliseconds = render(trajectories, columns)
+    most = _most_pictures(trajectories, columns)
+    data = _encode(*render(trajectories, columns, most))
+    while len(data) > MOST_BYTES and most > FEWEST_PICTURES:
+        most = max(FEWEST_PICTURES, min(most - 1, most * MOST_BYTES // len(data)))
+        data = _encode(*render(trajectories, columns, most))
     try:
         with atomic_file(path) as aside:
-            images[0].save(
-                aside,
-                format="GIF",
-                save_all=True,
-                append_images=images[1:],
-                duration=milliseconds,
-                loop=0,
-                optimize=False,
-                disposal=1,
-            )
+            aside.write_bytes(data)
     except OSError as error:
         raise GenerationError(f"cannot be written ({error})", place=path) from None
 
 
+def _encode(images: Sequence[Image.Image], milliseconds: Sequence[int]) -> bytes:
+    stream = io.BytesIO()
+    images[0].save(
+        stream,
+        format="GIF",
+        save_all=True,
+        append_images=images[1:],
+        duration=milliseconds,
+        loop=0,
+        optimize=True,  # what a picture shares with the one before is left transparent
+        interlace=0,
+        disposal=1,
+    )
+    return stream.getvalue()
+
+
 def render(
-    trajectories: Sequence[Trajectory], columns: int = COLUMNS
+    trajectories: Sequence[Trajectory], columns: int, most: int
 ) -> tuple[list[Image.Image], list[int]]:
-    """Pictures of one size, and for how many milliseconds each one stands."""
-    font = load_font()
+    """Pictures of one size, and for how many milliseconds each one stands.
+
+    At most ``most`` of each trajectory.
+    """
     blocks: list[tuple[str, list[Line]]] = []
     milliseconds: list[int] = []
     for trajectory in trajectories:
-        for frame in trajectory.frames:
+        frames = thin(trajectory.frames, most)
+        for frame in frames:
             title = heading(frame, trajectory.request.steps)
-            blocks.append((title, lay_out(frame, trajectory.wording, columns)))
-            milliseconds.append(STEP_MILLISECONDS)
+            blocks.append((title, _page(frame, trajectory, columns)))
+        steps = [1, *(after.step - before.step for before, after in pairwise(frames))]
+        milliseconds += [min(STEP_MILLISECONDS * n, SLOWEST_MILLISECONDS) for n in steps]
         milliseconds[-1] = LAST_MILLISECONDS
-    width, height = cell_size(font)
-    rows = 2 + max(len(lines) for _, lines in blocks)
-    size = (2 * MARGIN + columns * width, 2 * MARGIN + rows * height)
-    press = Press(font, _palette())
+    press = Press(load_font(), _palette())
+    size = _picture_size(max(len(lines) for _, lines in blocks), columns, press.font)
     return [press.print(title, lines, size) for title, lines in blocks], milliseconds
+
+
+def thin(frames: Sequence[Frame], most: int) -> list[Frame]:
+    """At most ``most`` frames (two at the least): the first, the last, and some that differ.
+
+    What changed in frames that are left out counts as changed in the next one that is kept.
+    """
+    differing = [i for i, frame in enumerate(frames) if i == 0 or frame.is_changed.any()]
+    count = min(len(differing), max(2, most))
+    kept = [differing[i] for i in np.linspace(0, len(differing) - 1, count).round().astype(int)]
+    if len(kept) > 1:
+        kept[-1] = len(frames) - 1
+    merged = [frames[0]]
+    for before, after in pairwise(kept):
+        is_changed = np.any([frame.is_changed for frame in frames[before + 1 : after + 1]], axis=0)
+        merged.append(replace(frames[after], is_changed=is_changed))
+    return merged
+
+
+def _most_pictures(trajectories: Sequence[Trajectory], columns: int) -> int:
+    """Pictures of each trajectory that the budget allows, by the size of first and last frames."""
+    ends = [(frame, t) for t in trajectories for frame in (t.frames[0], t.frames[-1])]
+    rows = max(len(_page(frame, trajectory, columns)) for frame, trajectory in ends)
+    width, height = _picture_size(rows, columns, load_font())
+    return max(FEWEST_PICTURES, MOST_PIXELS // (width * height * len(trajectories)))
+
+
+def _page(frame: Frame, trajectory: Trajectory, columns: int) -> list[Line]:
+    lines = lay_out(frame, trajectory.wording, columns)
+    if len(lines) <= MOST_ROWS:
+        return lines
+    more = f"... {len(lines) - MOST_ROWS + 1} more lines"
+    return [*lines[: MOST_ROWS - 1], (Piece(more, "masked"),)]
+
+
+def _picture_size(rows: int, columns: int, font: ImageFont.FreeTypeFont) -> tuple[int, int]:
+    """Pixels of a picture with a heading, an empty row and ``rows`` lines."""
+    width, height = cell_size(font)
+    return 2 * MARGIN + columns * width, 2 * MARGIN + (2 + rows) * height
 
 
 def cell_size(font: ImageFont.FreeTypeFont) -> tuple[int, int]:

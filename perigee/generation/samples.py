@@ -41,7 +41,7 @@ from perigee.settings import GenerationSettings, Settings
 from perigee.training.layout import MANIFEST
 
 STAGE = "samples"
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 NATS_DIGITS = 6
 """Digits kept behind the point of a log-likelihood in nats."""
 

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 import re
 from pathlib import Path
 
@@ -17,7 +18,18 @@ from perigee.generation.frames import (
     matrix_block,
     wrap,
 )
-from perigee.generation.gif import BACKGROUND, COLOURS, MARGIN, cell_size, load_font, write_gif
+from perigee.generation.gif import (
+    BACKGROUND,
+    COLOURS,
+    FEWEST_PICTURES,
+    MARGIN,
+    MOST_ROWS,
+    cell_size,
+    load_font,
+    render,
+    thin,
+    write_gif,
+)
 from perigee.generation.request import Request
 from perigee.generation.sampler import sample
 from perigee.generation.terminal import LiveView, MatrixView, Terminal, terminal_of
@@ -231,7 +243,7 @@ def read_picture(image: Image.Image, columns: int) -> tuple[list[str], dict[tupl
 
     font = load_font()
     width, height = cell_size(font)
-    letters = sorted(set("".join(WORDS) + "the Moon step of 0123456789[?],."))
+    letters = sorted(set("".join(WORDS) + "the Moon step of more lines 0123456789[?],."))
     shapes = {}
     for letter in letters:
         cell = Image.new("L", (width, height))
@@ -276,4 +288,48 @@ def test_a_gif_of_64_words_and_32_steps_is_small(tmp_path: Path) -> None:
     request = Request("the", 32, length=64, batch=2, can_end=False)
     trajectory = sample(denoiser, toy_tokenizer(*WORDS), request, window=64)
     write_gif(tmp_path / "a.gif", [trajectory])
-    assert (tmp_path / "a.gif").stat().st_size < 1_000_000
+    assert (tmp_path / "a.gif").stat().st_size < 300_000
+    with Image.open(tmp_path / "a.gif") as image:
+        assert image.n_frames == 33
+
+
+def test_a_gif_of_much_text_is_no_file_to_fear(tmp_path: Path) -> None:
+    denoiser = TableDenoiser(5 + len(WORDS), 256)
+    request = Request("", 300, length=256, batch=8, sampler="ancestral", can_end=False)
+    trajectory = sample(denoiser, toy_tokenizer(*WORDS), request, window=256)
+    write_gif(tmp_path / "a.gif", [trajectory])
+    assert (tmp_path / "a.gif").stat().st_size < 2_500_000
+    with Image.open(tmp_path / "a.gif") as image:
+        assert image.n_frames == FEWEST_PICTURES
+        assert image.height < 2 * MARGIN + (MOST_ROWS + 3) * cell_size(load_font())[1]
+
+
+@pytest.mark.parametrize("most", [1, 2, 5, 9, 100])
+def test_thinning_keeps_both_ends_and_what_changed(trajectory: Trajectory, most: int) -> None:
+    frames = trajectory.frames
+    kept = thin(frames, most)
+    assert len(kept) == min(max(2, most), len(frames))
+    assert kept[0] is frames[0]
+    assert kept[-1].step == frames[-1].step
+    for before, after in itertools.pairwise(kept):
+        changed = before.token_ids != after.token_ids
+        np.testing.assert_array_equal(after.is_changed, changed)  # nothing is remasked here
+        np.testing.assert_array_equal(after.token_ids, frames[after.step].token_ids)
+
+
+def test_steps_without_a_change_are_left_out() -> None:
+    denoiser = TableDenoiser(5 + len(WORDS), 10)
+    request = Request("the", 60, length=10, can_end=False)
+    frames = sample(denoiser, toy_tokenizer(*WORDS), request, window=10).frames
+    assert len(thin(frames, 100)) == 10 < len(frames)
+
+
+def test_a_picture_of_too_many_lines_says_how_many_more() -> None:
+    denoiser = TableDenoiser(5 + len(WORDS), 900)
+    request = Request("", 1, length=900, batch=1, can_end=False)
+    trajectory = sample(denoiser, toy_tokenizer(*WORDS), request, window=900)
+    lines = len(lay_out(trajectory.frames[-1], trajectory.wording, 24))
+    images, _ = render([trajectory], 24, 2)
+    shown, _ = read_picture(images[-1], 24)
+    assert len(shown) == 2 + MOST_ROWS < lines
+    assert shown[-1] == f"... {lines - MOST_ROWS + 1} more lines"
