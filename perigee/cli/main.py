@@ -90,7 +90,10 @@ def main() -> None:
     """Run the command line; a user's error is one line on stderr and exit status 2."""
     wait_patiently(os.environ)
     try:
-        app()
+        sys.exit(app(standalone_mode=False))
+    except typer.TyperException as error:
+        _refuse(error)
+        sys.exit(error.exit_code)
     except PerigeeError as error:
         print(f"perigee: {error}", file=sys.stderr)
         sys.exit(error.exit_status)
@@ -101,3 +104,12 @@ def main() -> None:
     except KeyboardInterrupt:
         print("perigee: interrupted", file=sys.stderr)
         sys.exit(INTERRUPTED)
+
+
+def _refuse(error: typer.TyperException) -> None:
+    """Say in one line what is wrong with the arguments, instead of a framed paragraph."""
+    message = error.format_message().rstrip(".")
+    if message:  # it is empty where a group was given no command: its help stands there already
+        context = getattr(error, "ctx", None)
+        command = "perigee" if context is None else context.command_path
+        print(f"perigee: {message}; see {command} --help", file=sys.stderr)

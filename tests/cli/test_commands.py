@@ -61,6 +61,30 @@ def test_the_corpus_commands_have_the_originals_flags(group: str) -> None:
         assert flag in shown
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (["generate"], "Missing argument 'ARGUMENTS'"),
+        (["generate", "--steps", "-3", "x"], "Invalid value for '--steps'"),
+        (["generate", "--steps"], "Option '--steps' requires an argument"),
+        (["generate", "--view", "film", "x"], "'film' is not one of 'matrix', 'live'"),
+        (["generate", "--stps", "3", "x"], "No such option: --stps"),
+        (["genrate", "x"], "No such command 'genrate'. Did you mean 'generate'?"),
+    ],
+)
+def test_arguments_that_do_not_fit_are_one_line(arguments: list[str], said: str) -> None:
+    line = one_line(run(*arguments))
+    assert said in line
+    assert line.endswith("--help")
+
+
+def test_no_command_shows_the_help() -> None:
+    shown = run()
+    assert shown.returncode == 2
+    assert " generate " in shown.stdout + shown.stderr
+    assert "perigee: " not in shown.stderr
+
+
 def test_a_missing_root_is_one_line(tmp_path: Path) -> None:
     line = one_line(run("corpus", "pg19", "--root", str(tmp_path / "absent"), cwd=tmp_path))
     assert "absent" in line
