@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import http.server
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
 import pytest
+from dagster import DagsterRunStatus
+from dagster._core.utils import make_new_run_id
 
 from assets.settings_file import SettingsFile
 from perigee.config import load_settings
@@ -130,11 +132,57 @@ def test_a_cron_that_is_none_is_one_line() -> None:
         build_retraining("weekly")
 
 
-def test_retraining_is_weekly_and_off(instance: dg.DagsterInstance) -> None:
-    schedule = build_retraining("0 3 * * 0")
-    assert schedule.default_status == dg.DefaultScheduleStatus.STOPPED
-    sunday = datetime(2026, 1, 4, 3, tzinfo=UTC)
-    context = dg.build_schedule_context(instance=instance, scheduled_execution_time=sunday)
-    outcome = schedule.evaluate_tick(context)
-    assert outcome.run_requests is not None
-    assert len(outcome.run_requests) == 1
+@pytest.fixture
+def on_disk(tmp_path: Path) -> Iterator[dg.DagsterInstance]:
+    """What a schedule is given: an instance that another process can open too."""
+    (directory := tmp_path / "instance").mkdir()
+    with dg.DagsterInstance.local_temp(str(directory)) as instance:
+        yield instance
+
+
+def schedule_tick(instance: dg.DagsterInstance) -> dg.RunRequest | None:
+    """The run that the schedule asks for on a Sunday, if it does."""
+    context = dg.build_schedule_context(
+        instance=instance,
+        scheduled_execution_time=datetime(2026, 1, 4, 3, tzinfo=UTC),
+        resources={"settings_file": SettingsFile()},
+    )
+    outcome = build_retraining("0 3 * * 0").evaluate_tick(context)
+    requests = outcome.run_requests or []
+    assert len(requests) == (0 if outcome.skip_message else 1)
+    return requests[0] if requests else None
+
+
+def ended_run(
+    instance: dg.DagsterInstance, tags: Mapping[str, str], status: DagsterRunStatus
+) -> None:
+    """A run of the training that the schedule started has ended so."""
+    run = dg.DagsterRun(job_name="train_perigee", run_id=make_new_run_id(), tags=dict(tags))
+    instance.add_run(run.with_status(status))
+
+
+def test_retraining_is_off_until_somebody_turns_it_on() -> None:
+    assert build_retraining("0 3 * * 0").default_status == dg.DefaultScheduleStatus.STOPPED
+
+
+def test_a_week_without_a_change_trains_nothing(sources: Path, on_disk: dg.DagsterInstance) -> None:
+    first = schedule_tick(on_disk)
+    assert first is not None
+    ended_run(on_disk, first.tags, DagsterRunStatus.FAILURE)
+    assert schedule_tick(on_disk) is not None  # not done yet
+    ended_run(on_disk, first.tags, DagsterRunStatus.SUCCESS)
+    assert schedule_tick(on_disk) is None
+    (sources / "pg19" / "train-1.parquet").write_bytes(b"another")
+    second = schedule_tick(on_disk)
+    assert second is not None
+    ended_run(on_disk, second.tags, DagsterRunStatus.SUCCESS)
+    assert schedule_tick(on_disk) is None
+
+
+def test_other_settings_are_a_change(sources: Path, on_disk: dg.DagsterInstance) -> None:
+    first = schedule_tick(on_disk)
+    assert first is not None
+    ended_run(on_disk, first.tags, DagsterRunStatus.SUCCESS)
+    settings = sources / "s.toml"
+    settings.write_text(settings.read_text() + "[training]\nseed = 7\n")
+    assert schedule_tick(on_disk) is not None
