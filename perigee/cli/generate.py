@@ -4,81 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
 from perigee.cli.console import ConsoleObserver
-from perigee.errors import SettingsError
+from perigee.cli.original_order import USAGE, ViewName, read_positional
 
 if TYPE_CHECKING:
     from perigee.generation.request import Request
     from perigee.generation.trajectory import Trajectory
     from perigee.settings import Settings
-
-ViewName = Literal["matrix", "live"]
-
-USAGE = (
-    '"<prompt>", or <config> "<prompt>", or <config> <checkpoint> "<prompt>" [steps] '
-    "[matrix|live] [batch] [frames.txt] [gif.gif]"
-)
-LEAST_ORIGINAL, MOST_ORIGINAL = 3, 8
-
-
-@dataclass(frozen=True)
-class Positional:
-    """What was given by place and not by name."""
-
-    prompt: str
-    config: str | None = None
-    checkpoint: str | None = None
-    steps: int | None = None
-    view: ViewName | None = None
-    batch: int | None = None
-    frames: str | None = None
-    gif: str | None = None
-
-
-def read_positional(arguments: list[str]) -> Positional:
-    """The arguments by their places: the original's order, or just a prompt.
-
-    Raises
-    ------
-    SettingsError
-        If there are too many, or one is not what its place asks for.
-    """
-    if len(arguments) == 1:
-        return Positional(arguments[0])
-    if len(arguments) < LEAST_ORIGINAL:
-        return Positional(arguments[1], config=arguments[0])
-    if len(arguments) > MOST_ORIGINAL:
-        raise SettingsError(f"{len(arguments)} arguments", place="generate", expected=USAGE)
-    config, checkpoint, prompt, *rest = arguments
-    steps, view, batch, frames, gif = [*rest, *[""] * (MOST_ORIGINAL - len(arguments))]
-    if view not in ("", "matrix", "live"):
-        raise SettingsError(f"the view is {view!r}", place="generate", expected="matrix or live")
-    return Positional(
-        prompt,
-        config,
-        checkpoint or None,
-        _count("steps", steps),
-        cast(ViewName, view) if view else None,
-        _count("batch", batch),
-        frames or None,
-        gif or None,
-    )
-
-
-def _count(name: str, value: str) -> int | None:
-    if not value:
-        return None
-    if not (value.isascii() and value.isdigit() and int(value) > 0):
-        raise SettingsError(
-            f"{name} is {value!r}", place="generate", expected="a whole number above 0"
-        )
-    return int(value)
 
 
 def generate(
@@ -107,6 +46,9 @@ def generate(
     remasking: Annotated[
         Literal["cap", "rescale", "loop"] | None, typer.Option(help="Of the remasking sampler.")
     ] = None,
+    remasking_strength: Annotated[
+        float | None, typer.Option(help="How readily it takes words back, above 0 and at most 1.")
+    ] = None,
     temperature: Annotated[float | None, typer.Option(help="Divides the logits.")] = None,
     top_p: Annotated[float | None, typer.Option(help="Least set of this probability.")] = None,
     top_k: Annotated[int | None, typer.Option(min=0, help="That many most probable words.")] = None,
@@ -116,7 +58,14 @@ def generate(
     no_repeat: Annotated[
         int | None, typer.Option(min=0, help="A word is not repeated within this many words.")
     ] = None,
+    schedule: Annotated[
+        Literal["linear", "cosine"] | None,
+        typer.Option(help="How many words a step decides: as many in each, or few at first."),
+    ] = None,
     length: Annotated[int | None, typer.Option(min=0, help="Words, prompt included.")] = None,
+    can_end: Annotated[
+        bool | None, typer.Option("--end/--no-end", help="Whether a text may end by itself.")
+    ] = None,
     block_length: Annotated[
         int | None, typer.Option(min=0, help="Words denoised together, block after block.")
     ] = None,
@@ -124,52 +73,97 @@ def generate(
 ) -> None:
     """Denoise a prompt; [MASK] and [MASK:5] in it are filled in."""
     given = read_positional(arguments)
-    from perigee.config import load_settings
-    from perigee.generation.samples import request_for
+    asked: dict[str, Any] = {
+        "steps": steps or given.steps,
+        "batch": batch or given.batch or 1,
+        "sampler": sampler,
+        "certainty": certainty,
+        "order_noise": order_noise,
+        "schedule": schedule,
+        "temperature": temperature,
+        "top_p": top_p,
+        "top_k": top_k,
+        "no_repeat": no_repeat,
+        "can_end": can_end,
+        "length": length,
+        "block_length": block_length,
+        "seed": seed,
+    }
+    asked = {name: value for name, value in asked.items() if value is not None}
+    taking_back: dict[str, Any] = {"kind": remasking, "strength": remasking_strength}
+    taking_back = {name: value for name, value in taking_back.items() if value is not None}
 
-    settings = load_settings(config or given.config)
-    base = request_for(settings.generation, given.prompt)
-    request = replace(
-        base,
-        steps=steps or given.steps or base.steps,
-        batch=batch or given.batch or 1,
-        sampler=sampler or base.sampler,
-        temperature=base.temperature if temperature is None else temperature,
-        top_p=base.top_p if top_p is None else top_p,
-        length=base.length if length is None else length,
-        seed=base.seed if seed is None else seed,
-        certainty=certainty or base.certainty,
-        remasking=replace(base.remasking, kind=remasking or base.remasking.kind),
-        top_k=base.top_k if top_k is None else top_k,
-        order_noise=base.order_noise if order_noise is None else order_noise,
-        no_repeat=base.no_repeat if no_repeat is None else no_repeat,
-        block_length=base.block_length if block_length is None else block_length,
+    def request_by(settings: Settings) -> Request:
+        from perigee.generation.samples import request_for
+
+        base = request_for(settings.generation, given.prompt)
+        return replace(base, remasking=replace(base.remasking, **taking_back), **asked)
+
+    source = _source(config or given.config, checkpoint or given.checkpoint)
+    trajectory = _run(source, request_by, view or given.view)
+    _write_files(
+        trajectory, source.checkpoint, frames or given.frames, gif or given.gif, html, json
     )
-    trajectory, place = _run(settings, request, checkpoint or given.checkpoint, view or given.view)
-    _write_files(trajectory, place, frames or given.frames, gif or given.gif, html, json)
+
+
+@dataclass(frozen=True)
+class Source:
+    """Which checkpoint, and whose settings."""
+
+    checkpoint: Path
+    use_gpu: bool
+    settings: Settings | None
+    """Of the file that was named, or of the default one if the checkpoint is its own; otherwise
+    the checkpoint's count."""
+    note: str = ""
+    """What a person should know of the choice."""
+
+
+def _source(config: str | Path | None, checkpoint: str | Path | None) -> Source:
+    from perigee.config import CONFIG_VARIABLE, load_settings
+    from perigee.errors import CheckpointError
+    from perigee.generation.session import newest_checkpoint, only_training
+
+    settings = load_settings(config)
+    use_gpu = settings.training.use_gpu
+    if config is not None or os.environ.get(CONFIG_VARIABLE):
+        return Source(newest_checkpoint(settings, checkpoint), use_gpu, settings)
+    if checkpoint is not None:
+        return Source(newest_checkpoint(settings, checkpoint), use_gpu, None)
+    try:
+        return Source(newest_checkpoint(settings), use_gpu, settings)
+    except CheckpointError:
+        if (place := only_training(settings.checkpoint_path(1).parent)) is None:
+            raise
+        return Source(place, use_gpu, None, f"with {place}, the newest of the only training")
 
 
 def _run(
-    settings: Settings, request: Request, checkpoint: str | Path | None, view: ViewName | None
-) -> tuple[Trajectory, Path]:
-    from perigee.generation.session import newest_checkpoint, open_session
+    source: Source, request_by: Callable[[Settings], Request], view: ViewName | None
+) -> Trajectory:
+    from perigee.generation.session import open_session
     from perigee.generation.terminal import open_view, terminal_of
 
-    place = newest_checkpoint(settings, checkpoint)
+    place = source.checkpoint
     with ConsoleObserver() as observer:
-        session = open_session(place, use_gpu=settings.training.use_gpu, observer=observer)
-        if settings.model != session.checkpoint.settings.model:
+        if source.note:
+            observer.say(source.note)
+        session = open_session(place, use_gpu=source.use_gpu, observer=observer)
+        trained = session.checkpoint.settings
+        settings = source.settings or trained
+        if settings.model != trained.model:
             observer.say(f"the model has the shape of {place}, not that of the settings", "warning")
+        request = request_by(settings)
         if view is None:
             trajectory = session.sample(request, observer)
             print("\n\n".join(trajectory.texts))
-            return trajectory, place
+            return trajectory
     shown = open_view(view, terminal_of(sys.stdout, os.environ), request.steps)
     trajectory = session.sample(request, on_frame=shown.show)
     shown.finish()
     for warning in trajectory.warnings:
         print(f"warning: {warning}", file=sys.stderr)
-    return trajectory, place
+    return trajectory
 
 
 def _write_files(

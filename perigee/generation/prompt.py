@@ -59,6 +59,11 @@ def read_prompt(text: str, tokenizer: PrimeTokenizer) -> Prompt:
     return Prompt(token_ids, dict(zip(given, written, strict=True)), _warnings(unknown))
 
 
+def asks_to_fill(text: str) -> bool:
+    """Whether there is a ``[MASK]`` in ``text``."""
+    return _PLACE.search(text) is not None
+
+
 def _as_written(text: str, words: Sequence[str]) -> list[str]:
     """The stretches of ``text`` that the tokenizer reads as ``words``: the user's own capitals."""
     written = []

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from perigee.files import atomic_directory, recover_directory, write_json
 from perigee.generation.frames import frames_text
 from perigee.generation.gif import write_gif
 from perigee.generation.page import write_page
+from perigee.generation.prompt import asks_to_fill
 from perigee.generation.request import Remasking, Request
 from perigee.generation.session import open_session
 from perigee.generation.trajectory import Trajectory
@@ -94,23 +95,14 @@ def build_samples(
 
 
 def request_for(generation: GenerationSettings, prompt: str) -> Request:
-    """The request that ``[generation]`` makes for ``prompt``."""
-    return Request(
-        prompt=prompt,
-        steps=generation.steps,
-        length=generation.length,
-        batch=generation.batch,
-        sampler=generation.sampler,
-        temperature=generation.temperature,
-        top_p=generation.top_p,
-        top_k=generation.top_k,
-        certainty=generation.certainty,
-        order_noise=generation.order_noise,
-        remasking=Remasking(generation.remasking, generation.remasking_strength),
-        no_repeat=generation.no_repeat,
-        block_length=generation.block_length,
-        seed=generation.seed,
-    )
+    """The request that ``[generation]`` makes for ``prompt``.
+
+    A prompt with places to fill in keeps its own length.
+    """
+    named_alike = generation.model_dump(exclude={"prompts", "remasking", "remasking_strength"})
+    remasking = Remasking(generation.remasking, generation.remasking_strength)
+    request = Request(prompt, remasking=remasking, **named_alike)
+    return replace(request, length=0) if asks_to_fill(prompt) else request
 
 
 def write_views(directory: Path, trajectories: Sequence[Trajectory], checkpoint: Input) -> None:

@@ -28,6 +28,8 @@ from perigee.training.checkpoint import Checkpoint, load_checkpoint
 from perigee.training.device import choose_device
 from perigee.training.layout import MANIFEST, find_checkpoint
 
+_EPOCH = re.compile(r"_epoch(\d+)$")
+
 
 @dataclass(frozen=True)
 class Session:
@@ -90,16 +92,22 @@ def open_session(path: str | Path, *, use_gpu: bool = True, observer: Observer =
 def newest_checkpoint(settings: Settings, path: str | Path | None = None) -> Path:
     """The directory of the checkpoint that ``path`` means, or of the settings' newest epoch.
 
+    Of a directory of several trainings' epochs, those of the settings' name come first.
+
     Raises
     ------
     CheckpointError
         If there is none.
     """
-    return find_checkpoint(settings) if path is None else locate_checkpoint(Path(path))
+    if path is None:
+        return find_checkpoint(settings)
+    return locate_checkpoint(Path(path), settings.training.checkpoint_name)
 
 
-def locate_checkpoint(path: Path) -> Path:
+def locate_checkpoint(path: Path, name: str = "") -> Path:
     """The checkpoint at ``path``: itself, without the original's ``.jls``, or its newest epoch.
+
+    Epochs of the training called ``name`` come before others.
 
     Raises
     ------
@@ -110,10 +118,9 @@ def locate_checkpoint(path: Path) -> Path:
     for directory in tried:
         if (directory / MANIFEST).is_file():
             return directory
-    epochs = {p: match for p in path.glob("*") if (match := re.search(r"_epoch(\d+)$", p.name))}
-    whole = [p for p in epochs if (p / MANIFEST).is_file()]
-    if whole:
-        return max(whole, key=lambda p: (int(epochs[p][1]), p.name))
+    trainings = _epochs(path)
+    if trainings:
+        return trainings.get(name) or max(trainings.values(), key=_epoch)
     places = [str(p / MANIFEST) for p in (*tried, path / "*_epoch*")]
     raise CheckpointError(
         "holds no checkpoint",
@@ -121,3 +128,22 @@ def locate_checkpoint(path: Path) -> Path:
         expected=f"one of {', '.join(places)}",
         remedy="train first, or name an epoch's directory",
     )
+
+
+def only_training(directory: Path) -> Path | None:
+    """The newest epoch in ``directory`` if all that are there belong to one training."""
+    trainings = _epochs(directory)
+    return next(iter(trainings.values())) if len(trainings) == 1 else None
+
+
+def _epochs(directory: Path) -> dict[str, Path]:
+    """The newest whole epoch of each training in ``directory``, by the training's name."""
+    epochs = [p for p in directory.glob("*_epoch*") if _EPOCH.search(p.name)]
+    whole = [p for p in epochs if (p / MANIFEST).is_file()]
+    return {_EPOCH.sub("", p.name): p for p in sorted(whole, key=_epoch)}
+
+
+def _epoch(path: Path) -> tuple[int, str]:
+    match = _EPOCH.search(path.name)
+    assert match is not None
+    return int(match[1]), path.name

@@ -105,7 +105,7 @@ class PrimeTokenizer:
                     raise GenerationError(
                         f"asks for {count} words",
                         place=place[0],
-                        expected=f"{MAXIMUM_PLACES} in all",
+                        expected=f"at most {MAXIMUM_PLACES:,} in all",
                     )
                 written += [SPECIAL_TOKENS[MASK]] * count
                 ids.append(np.full(count, MASK, dtype=np.uint16))
