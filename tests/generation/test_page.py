@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import base64
 import json
 import os
 import re
@@ -147,5 +146,4 @@ def test_the_page_plays(trajectories: list[Trajectory], tmp_path: Path, browser:
     if folder := os.environ.get("PERIGEE_SCREENSHOTS"):
         browser.evaluate("at('run').value = 0; at('run').dispatchEvent(new Event('change'))")
         move(4)
-        png = browser.ask("Page.captureScreenshot", format="png")["data"]
-        (Path(folder) / "page.png").write_bytes(base64.b64decode(png))
+        browser.screenshot(Path(folder) / "page.png")

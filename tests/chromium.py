@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
 import shutil
 import subprocess
+import time
 from pathlib import Path
 from typing import Any
 
 PROGRAM = (
     shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 )
+
+
+SHOWN = """
+window.shown = (text, tag = "*") => [...document.querySelectorAll(tag)]
+    .filter(e => e.textContent.trim() === text && e.getClientRects().length).pop();
+"""
+"""In every page: the innermost visible element of a kind that holds a text and nothing else."""
 
 
 class Chromium:
@@ -62,6 +71,7 @@ class Chromium:
         session: str = attached["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
             self._ask(f"{domain}.enable", {}, session)
+        self._ask("Page.addScriptToEvaluateOnNewDocument", {"source": SHOWN}, session)
         return session
 
     def ask(self, method: str, **parameters: Any) -> dict[str, Any]:
@@ -70,8 +80,9 @@ class Chromium:
 
     def open(self, url: str) -> None:
         """Load ``url`` and wait until it is there."""
+        seen = len(self.events)
         self.ask("Page.navigate", url=url)
-        while not any(event["method"] == "Page.loadEventFired" for event in self.events):
+        while not any(event["method"] == "Page.loadEventFired" for event in self.events[seen:]):
             self._receive()
 
     def evaluate(self, script: str) -> Any:
@@ -81,6 +92,47 @@ class Chromium:
         )
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
+
+    def wait_for(self, script: str, seconds: float = 20) -> Any:
+        """The value of ``script`` as soon as it is true."""
+        deadline = time.monotonic() + seconds
+        while not (value := self.evaluate(script)):
+            assert time.monotonic() < deadline, (
+                f"not within {seconds:.0f} s: {script}\n{self.evaluate('document.body.innerText')}"
+            )
+            time.sleep(0.1)
+        return value
+
+    def click(self, element: str, seconds: float = 20) -> None:
+        """Click with the mouse in the middle of an element, once it is there and at rest."""
+        self.wait_for(f"!!({element})", seconds)
+        middle = (
+            f"(e => {{e.scrollIntoView({{block: 'nearest'}}); const r = e.getBoundingClientRect();"
+            f"return [r.x + r.width / 2, r.y + r.height / 2]}})({element})"
+        )
+        before, now = None, self.evaluate(middle)
+        while before != now:  # menus glide into their place
+            time.sleep(0.1)
+            before, now = now, self.evaluate(middle)
+        for kind in ("mouseMoved", "mousePressed", "mouseReleased"):
+            self.ask(
+                "Input.dispatchMouseEvent",
+                type=kind,
+                x=now[0],
+                y=now[1],
+                button="left",
+                clickCount=1,
+            )
+
+    def press(self, key: str) -> None:
+        """Press and release a key: Escape, Enter."""
+        for kind in ("keyDown", "keyUp"):
+            self.ask("Input.dispatchKeyEvent", type=kind, key=key, code=key)
+
+    def screenshot(self, path: Path) -> None:
+        """Write what is to be seen as a PNG."""
+        png = self.ask("Page.captureScreenshot", format="png")["data"]
+        path.write_bytes(base64.b64decode(png))
 
     def complaints(self) -> list[str]:
         """Errors and warnings that the page caused."""
