@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -93,67 +92,49 @@ def generate(
     taking_back: dict[str, Any] = {"kind": remasking, "strength": remasking_strength}
     taking_back = {name: value for name, value in taking_back.items() if value is not None}
 
-    def request_by(settings: Settings) -> Request:
-        from perigee.generation.samples import request_for
+    from perigee.config import load_settings
+    from perigee.generation.samples import request_for
 
-        base = request_for(settings.generation, given.prompt)
-        return replace(base, remasking=replace(base.remasking, **taking_back), **asked)
-
-    source = _source(config or given.config, checkpoint or given.checkpoint)
-    trajectory = _run(source, request_by, view or given.view)
-    _write_files(
-        trajectory, source.checkpoint, frames or given.frames, gif or given.gif, html, json
-    )
+    settings = load_settings(config or given.config)
+    base = request_for(settings.generation, given.prompt)
+    request = replace(base, remasking=replace(base.remasking, **taking_back), **asked)
+    place, is_own = _checkpoint(settings, config or given.config, checkpoint or given.checkpoint)
+    trajectory = _run(settings, request, place, view or given.view, is_own=is_own)
+    _write_files(trajectory, place, frames or given.frames, gif or given.gif, html, json)
 
 
-@dataclass(frozen=True)
-class Source:
-    """Which checkpoint, and whose settings."""
+def _checkpoint(
+    settings: Settings, config: str | Path | None, checkpoint: str | Path | None
+) -> tuple[Path, bool]:
+    """The checkpoint to use, and whether it should be one of the settings' own model.
 
-    checkpoint: Path
-    use_gpu: bool
-    settings: Settings | None
-    """Of the file that was named, or of the default one if the checkpoint is its own; otherwise
-    the checkpoint's count."""
-    note: str = ""
-    """What a person should know of the choice."""
-
-
-def _source(config: str | Path | None, checkpoint: str | Path | None) -> Source:
-    from perigee.config import CONFIG_VARIABLE, load_settings
+    Where nobody named a settings file, it may be another's.
+    """
+    from perigee.config import CONFIG_VARIABLE, DEFAULT_CONFIG
     from perigee.errors import CheckpointError
     from perigee.generation.session import newest_checkpoint, only_training
 
-    settings = load_settings(config)
-    use_gpu = settings.training.use_gpu
-    if config is not None or os.environ.get(CONFIG_VARIABLE):
-        return Source(newest_checkpoint(settings, checkpoint), use_gpu, settings)
-    if checkpoint is not None:
-        return Source(newest_checkpoint(settings, checkpoint), use_gpu, None)
+    is_named = config is not None or bool(os.environ.get(CONFIG_VARIABLE))
     try:
-        return Source(newest_checkpoint(settings), use_gpu, settings)
+        return newest_checkpoint(settings, checkpoint), is_named
     except CheckpointError:
-        if (place := only_training(settings.checkpoint_path(1).parent)) is None:
+        other = only_training(settings.checkpoint_path(1).parent)
+        if is_named or checkpoint is not None or other is None:
             raise
-        return Source(place, use_gpu, None, f"with {place}, the newest of the only training")
+        print(f"{DEFAULT_CONFIG} is not trained; {other} is", file=sys.stderr)
+        return other, False
 
 
 def _run(
-    source: Source, request_by: Callable[[Settings], Request], view: ViewName | None
+    settings: Settings, request: Request, place: Path, view: ViewName | None, *, is_own: bool
 ) -> Trajectory:
     from perigee.generation.session import open_session
     from perigee.generation.terminal import open_view, terminal_of
 
-    place = source.checkpoint
     with ConsoleObserver() as observer:
-        if source.note:
-            observer.say(source.note)
-        session = open_session(place, use_gpu=source.use_gpu, observer=observer)
-        trained = session.checkpoint.settings
-        settings = source.settings or trained
-        if settings.model != trained.model:
+        session = open_session(place, use_gpu=settings.training.use_gpu, observer=observer)
+        if is_own and settings.model != session.checkpoint.settings.model:
             observer.say(f"the model has the shape of {place}, not that of the settings", "warning")
-        request = request_by(settings)
         if view is None:
             trajectory = session.sample(request, observer)
             print("\n\n".join(trajectory.texts))

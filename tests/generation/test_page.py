@@ -97,7 +97,8 @@ def browser(tmp_path: Path) -> Iterator[Chromium]:
 def test_the_page_plays(trajectories: list[Trajectory], tmp_path: Path, browser: Chromium) -> None:
     path = tmp_path / "samples.html"
     write_page(path, trajectories, title="Perigee samples", about={"seed": "0", "sampler": "x"})
-    browser.open(path.as_uri())
+    browser.open(path.as_uri() + "#step=5")
+    assert browser.evaluate("at('where').textContent") == "step 5 of 8"
 
     def texts() -> list[str]:
         return browser.evaluate(
@@ -136,6 +137,8 @@ def test_the_page_plays(trajectories: list[Trajectory], tmp_path: Path, browser:
     last = second.frames[-1].step
     move(last)
     assert texts() == second.texts
+    hidden = "at('run-label').hidden = true; getComputedStyle(at('run-label')).display"
+    assert browser.evaluate(hidden) == "none"
     light, dark = (
         browser.evaluate("at('theme').click(); getComputedStyle(document.body).backgroundColor")
         for _ in range(2)
