@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from collections import Counter
+import itertools
+from collections import Counter, defaultdict
 
 import numpy as np
 import pytest
@@ -8,6 +9,7 @@ from generation_toys import (
     FIRST,
     ExactDenoiser,
     TableDenoiser,
+    Text,
     chi_squared,
     chi_squared_limit,
     coin_distribution,
@@ -87,6 +89,35 @@ def test_many_steps_reach_the_source(sampler: str) -> None:
         remasking=Remasking("cap", 0.05),
     )
     statistic, freedom = chi_squared(counts(run(ExactDenoiser(SIZE, source), request)), source)
+    assert statistic < chi_squared_limit(freedom)
+
+
+def forward_law(source: dict[Text, float], alpha: float) -> dict[Text, float]:
+    """What texts of the source look like when each word is visible with probability alpha."""
+    law: dict[Text, float] = defaultdict(float)
+    for text, probability in source.items():
+        for seen in itertools.product((True, False), repeat=len(text)):
+            state = tuple(w if s else MASK for w, s in zip(text, seen, strict=True))
+            law[state] += probability * alpha ** sum(seen) * (1 - alpha) ** (len(text) - sum(seen))
+    return dict(law)
+
+
+def test_remasking_keeps_its_stationary_distribution() -> None:
+    source = random_source(range(FIRST, SIZE), 2, seed=5, shape=0.7)
+    remasking = Remasking("loop", strength=0.1, loop_masked=0.3)
+    request = Request(
+        "", 120, length=2, batch=400, sampler="remasking", remasking=remasking, can_end=False
+    )
+    frames = run(ExactDenoiser(SIZE, source), request).frames
+    expected = forward_law(source, alpha=0.7)
+    for step in (30, 50, 70, 90):  # as the loop begins, and after 20, 40, 60 rounds
+        seen = Counter(tuple(row) for row in frames[step].token_ids.tolist())
+        statistic, freedom = chi_squared(seen, expected)
+        assert statistic < chi_squared_limit(freedom)
+    # It does move: nearly every text has lost a word and drawn it again.
+    has_lost = np.any([(f.is_masked & f.is_changed).any(axis=1) for f in frames[31:91]], axis=0)
+    assert has_lost.mean() > 0.98
+    statistic, freedom = chi_squared(Counter(map(tuple, frames[-1].token_ids.tolist())), source)
     assert statistic < chi_squared_limit(freedom)
 
 
