@@ -80,6 +80,43 @@ def log_likelihood(
     end_from:
         First position at which [EOS] may be drawn.
     """
+    request = Request(sampler="confidence", steps=steps, certainty=certainty, schedule=schedule)
+    return _along_the_path(
+        denoiser,
+        token_ids,
+        request,
+        is_given=is_given,
+        forbidden=forbidden,
+        ends=ends,
+        end_from=end_from,
+    )
+
+
+@torch.inference_mode()
+def ancestral_bound(
+    denoiser: Denoiser, token_ids: npt.NDArray[np.integer], *, steps: int, seed: int
+) -> npt.NDArray[np.float64]:
+    """One draw (B,) of a lower bound, nats, on the texts' log-probability by the ancestral sampler.
+
+    Its coins decide positions without a look at any word, so a text's probability is a mean of
+    products of conditionals over all ways in which they fall; the mean of the logarithms is at most
+    the logarithm of the mean. Averaged over seeds, or over many texts, it is a bound and not exact.
+    """
+    request = Request(sampler="ancestral", steps=steps, seed=seed)
+    return _along_the_path(denoiser, token_ids, request)
+
+
+def _along_the_path(
+    denoiser: Denoiser,
+    token_ids: npt.NDArray[np.integer],
+    request: Request,
+    *,
+    is_given: npt.NDArray[np.bool_] | None = None,
+    forbidden: Sequence[int] = NEVER_IN_WINDOWS,
+    ends: bool = False,
+    end_from: int = 0,
+) -> npt.NDArray[np.float64]:
+    """Sum of the conditionals' logarithms (B,) along the path of the request's sampler."""
     texts = np.array(token_ids, dtype=np.int64)
     is_padding = texts == PAD
     is_fixed = is_padding if is_given is None else is_padding | is_given
@@ -89,15 +126,14 @@ def log_likelihood(
         is_padding=is_padding if is_padding.any() else None,
         ends=ends,
     )
-    request = Request(sampler="confidence", steps=steps, certainty=certainty, schedule=schedule)
-    length = texts.shape[1]
+    length, steps = texts.shape[1], request.steps
     block = BlockPlan(0, length, 0, length, steps)
     run = denoise(
         canvas,
         WordHead(denoiser, tuple(forbidden), end_from),
         [(block, build_order(request, steps))],
         CopyingWriter(texts),
-        certainty,
+        request.certainty,
     )
     for _ in run:
         continue
@@ -106,7 +142,7 @@ def log_likelihood(
 
 @dataclass(frozen=True)
 class SamplerLikelihood:
-    """How well the sampler itself, at ``steps`` steps, predicts windows. Exact, not a bound."""
+    """How well the sampler itself, at ``steps`` steps, predicts windows."""
 
     steps: int
     nats_per_word: float
@@ -145,13 +181,14 @@ def sampler_likelihood(
             done = min(first + batch_size, len(windows))
             observer.progress(f"sampler likelihood, {count} steps", done, len(windows), "windows")
         words = (np.asarray(windows) != PAD).sum(axis=1)
-        results.append(_summary(count, -np.array(totals), words))
+        results.append(mean_likelihood(count, -np.array(totals), words))
     return results
 
 
-def _summary(
+def mean_likelihood(
     steps: int, nats: npt.NDArray[np.float64], words: npt.NDArray[np.integer]
 ) -> SamplerLikelihood:
+    """The mean over words, and its error over windows, of windows' ``nats`` (N,)."""
     total = int(words.sum())
     mean = float(nats.sum() / total)
     count = len(nats)

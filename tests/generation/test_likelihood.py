@@ -9,15 +9,21 @@ from generation_toys import (
     FIRST,
     ExactDenoiser,
     TableDenoiser,
+    coin_distribution,
     confidence_path,
     random_source,
     toy_tokenizer,
 )
 
-from perigee.generation.likelihood import NEVER_IN_WINDOWS, log_likelihood, sampler_likelihood
+from perigee.generation.likelihood import (
+    NEVER_IN_WINDOWS,
+    ancestral_bound,
+    log_likelihood,
+    sampler_likelihood,
+)
 from perigee.generation.request import Request
 from perigee.generation.sampler import NEVER_DRAWN, sample
-from perigee.tokenizer.prime import EOS, PAD, UNK
+from perigee.tokenizer.prime import EOS, MASK, PAD, UNK
 
 SIZE = FIRST + 3
 EVERY = [w for w in range(SIZE) if w not in NEVER_IN_WINDOWS]
@@ -113,6 +119,24 @@ def test_where_there_is_no_exact_likelihood_none_is_given(change: dict) -> None:
     assert exact.log_likelihood is not None
     other = sample(TableDenoiser(SIZE, 6), tokenizer, Request(**base, **change), window=6)
     assert other.log_likelihood is None
+
+
+@pytest.mark.parametrize("steps", [1, 2, 6])
+def test_the_ancestral_bound_is_below_the_enumerated_likelihood(steps: int) -> None:
+    denoiser = TableDenoiser(SIZE, 3, seed=4)
+    decide = [1 / (steps - i) for i in range(steps)]
+    law = coin_distribution(denoiser, (MASK,) * 3, decide, [0.0] * steps, NEVER_IN_WINDOWS)
+    for text in ((5, 6, 7), (7, 5, 5)):
+        # Rows of a batch have coins of their own: each is a draw.
+        draws = ancestral_bound(denoiser, np.array([text] * 400), steps=steps, seed=1)
+        error = draws.std() / 20
+        exact = math.log(law[text])
+        if steps == 1:  # one way to fall
+            np.testing.assert_allclose(draws, exact, rtol=1e-9)
+        else:
+            assert draws.mean() - 3 * error < exact
+            assert np.exp(draws).mean() == pytest.approx(math.exp(exact), rel=0.2)
+            assert error > 0
 
 
 def test_padding_is_shown_as_such_and_not_scored() -> None:
