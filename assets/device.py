@@ -20,17 +20,18 @@ def device_lease(
     lock: Path = DEVICE_LOCK,
     *,
     seconds: float = SECONDS_BETWEEN_TRIES,
-) -> Iterator[None]:
-    """Hold the device, after waiting for whoever holds it.
+) -> Iterator[int]:
+    """Hold the device, after waiting for whoever holds it; yields the lock's file descriptor.
 
     The pool's slot keeps queued runs apart, but ``dagster job execute`` asks no queue, and a slot
-    outlives a killed run. A kernel lock asks everybody, and dies with its process.
+    outlives a killed run. A kernel lock asks everybody, and dies with its process; the process that
+    trains is given it too, so that the device is free when both are gone.
     """
     with ExitStack() as held:
         waited = False
         while True:
             try:
-                held.enter_context(exclusive_lock(lock, what="the device"))
+                descriptor = held.enter_context(exclusive_lock(lock, what="the device"))
                 break
             except BusyError as busy:
                 if not waited:
@@ -39,4 +40,4 @@ def device_lease(
                 time.sleep(seconds)
         if waited:
             context.log.info("the device is free: going on")
-        yield
+        yield descriptor

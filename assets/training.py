@@ -1,8 +1,9 @@
 """Windows to checkpoints: one asset an epoch, all of them one subsettable materialisation."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import dagster as dg
 
@@ -29,13 +30,14 @@ from assets.names import (
 from assets.results import materialized
 from assets.retention import drop_oldest_trainings
 from assets.settings_file import SettingsFile
+from assets.training_run import train_apart
 from assets.watching import watched
 from perigee.errors import CheckpointError
 from perigee.manifest import Built
 from perigee.settings import Settings
-
-if TYPE_CHECKING:
-    from perigee.training.trainer import EpochReport
+from perigee.training.layout import MANIFEST
+from perigee.training.log import read_log
+from perigee.training.reports import EpochReport
 
 training_metrics = dg.AssetSpec(
     TRAINING_METRICS,
@@ -66,10 +68,8 @@ def checkpoint_specs(epochs: int) -> list[dg.AssetSpec]:
     ]
 
 
-def epoch_metadata(settings: Settings, report: "EpochReport") -> dict[str, Any]:
+def epoch_metadata(settings: Settings, report: EpochReport) -> dict[str, Any]:
     """What the UI shows of an epoch: its bound, its speed, the loss so far."""
-    from perigee.training.log import read_log
-
     return {
         "epoch": report.epoch,
         "training loss (nats a word)": report.train_loss,
@@ -83,7 +83,7 @@ def epoch_metadata(settings: Settings, report: "EpochReport") -> dict[str, Any]:
 
 
 def epoch_findings(
-    settings: Settings, report: "EpochReport"
+    settings: Settings, report: EpochReport
 ) -> Iterator[tuple[dg.AssetCheckKey, Finding]]:
     """The checks of an epoch."""
     key = checkpoint_key(report.epoch)
@@ -92,6 +92,23 @@ def epoch_findings(
         before = settings.checkpoint_path(report.epoch - 1)
         bound = report.validation["nats_per_word"]
         yield dg.AssetCheckKey(key, FALLING), bound_falling(bound, before)
+
+
+def epoch_result(
+    context: dg.AssetExecutionContext,
+    settings: Settings,
+    report: EpochReport,
+    findings: Mapping[dg.AssetCheckKey, Finding],
+) -> dg.MaterializeResult:
+    """The epoch with its metadata, and those of its checks that were asked for."""
+    checks = [
+        finding.result(check, context)
+        for check, finding in findings.items()
+        if check in context.selected_asset_check_keys
+    ]
+    built = Built(report.checkpoint / MANIFEST, report.manifest, report.reused)
+    key = checkpoint_key(report.epoch)
+    return materialized(key, built, epoch_metadata(settings, report), checks)
 
 
 def build_training(epochs: int) -> dg.AssetsDefinition:
@@ -112,29 +129,27 @@ def build_training(epochs: int) -> dg.AssetsDefinition:
         context: dg.AssetExecutionContext, settings_file: SettingsFile
     ) -> Iterator[dg.MaterializeResult]:
         """Train epoch after epoch, each reported as its checkpoint is on disk."""
-        from perigee.training.trainer import train_epochs
-
-        with watched(context) as observer, device_lease(context):
+        with watched(context) as observer, device_lease(context) as lock:
             settings = settings_file.read()
             keys = context.selected_asset_keys
             selected = [e for e in range(1, epochs + 1) if checkpoint_key(e) in keys]
             # other data or settings: a new lineage, the old one kept aside, but only from epoch 1
             on_change = "restart" if 1 in selected else "refuse"
-            for report in train_epochs(
-                settings, epochs=selected, on_change=on_change, observer=observer
-            ):
-                key = checkpoint_key(report.epoch)
-                path = report.checkpoint / "manifest.json"
-                built = Built(path, report.manifest, report.reused)
-                findings = dict(epoch_findings(settings, report))
-                checks = [
-                    finding.result(check, context)
-                    for check, finding in findings.items()
-                    if check in context.selected_asset_check_keys
-                ]
-                yield materialized(key, built, epoch_metadata(settings, report), checks)
-                if problem := findings[dg.AssetCheckKey(key, VERIFIED)].problem:
-                    raise CheckpointError(problem)
+            trained = train_apart(
+                context,
+                settings,
+                epochs=selected,
+                on_change=on_change,
+                observer=observer,
+                descriptors=[lock],
+            )
+            with closing(trained):  # a checkpoint that is found wanting stops it
+                for report in trained:
+                    findings = dict(epoch_findings(settings, report))
+                    yield epoch_result(context, settings, report, findings)
+                    verified = findings[dg.AssetCheckKey(checkpoint_key(report.epoch), VERIFIED)]
+                    if verified.problem:
+                        raise CheckpointError(verified.problem)
             drop_oldest_trainings(settings, observer)
 
     return train

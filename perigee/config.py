@@ -207,3 +207,9 @@ def _check_together(settings: Settings, place: str) -> None:
             place=place,
             expected=f"a divisor of batch_size ({training.batch_size})",
         )
+    if training.processes > training.batch_size:
+        raise SettingsError(
+            f"[training] processes is {training.processes}",
+            place=place,
+            expected=f"at most batch_size ({training.batch_size}), which they share",
+        )

@@ -159,8 +159,11 @@ def _refuse_constant(name: str) -> None:
 
 
 @contextmanager
-def exclusive_lock(path: Path, *, what: str, wait_seconds: float = 0.0) -> Iterator[None]:
+def exclusive_lock(path: Path, *, what: str, wait_seconds: float = 0.0) -> Iterator[int]:
     """Hold a kernel lock on ``path`` (made if absent) that dies with the process.
+
+    Yields the lock's file descriptor: a child that is given it holds the lock too, until both are
+    gone.
 
     Raises
     ------
@@ -187,4 +190,4 @@ def exclusive_lock(path: Path, *, what: str, wait_seconds: float = 0.0) -> Itera
         file.truncate(0)
         file.write(f"process {os.getpid()}")
         file.flush()
-        yield
+        yield file.fileno()

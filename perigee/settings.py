@@ -87,6 +87,9 @@ class TrainingSettings(Section):
     """Windows in an optimiser step, over all processes and accumulations."""
     accumulate: Positive = 1
     """Forward and backward passes a step is divided into; must divide batch_size."""
+    processes: Positive = 1
+    """Processes of this machine that share each step's batch, one for each card; above 1, torchrun
+    starts them under Dagster. The weights are the same to rounding."""
     epochs: Positive = 8
     """Passes over the windows."""
     learning_rate: Annotated[float, Field(gt=0.0)] = 1.5e-4

@@ -23,6 +23,8 @@ FAILURE_CLASSES = ("Failure", "DagsterAssetCheckFailedError", INTERRUPTED)
 """Errors whose message is meant for the person who started the run."""
 
 FOLLOWS_FROM_FAILURE = "Dependencies for step "
+OF_PIPES = "[pipes] "
+"""How Dagster's notes on the way to another process begin; the event log keeps them."""
 
 
 class TerminalFormatter(logging.Formatter):
@@ -75,11 +77,13 @@ class TerminalHandler(logging.StreamHandler[TextIO]):
         self.setFormatter(TerminalFormatter())
 
     def emit(self, record: logging.LogRecord) -> None:
-        """Write the record, unless it tells of steps that a failed one left without input."""
+        """Write the record, unless it tells of what only follows from another, or of Dagster."""
         meta = getattr(record, "dagster_meta", None) or {"dagster_event": None, "orig_message": ""}
         if meta["orig_message"].startswith(FOLLOWS_FROM_FAILURE):
             return
         event = meta["dagster_event"]
+        if meta["orig_message"].startswith(OF_PIPES) and not _has_error(event):
+            return
         if event is not None and event.event_type == DagsterEventType.RUN_FAILURE:
             reason = foreseen(event)
             if reason is not None and is_command_line():

@@ -121,3 +121,9 @@ def test_starts_fast_and_without_torch(code: str, most: float) -> None:
     seconds, loaded = start(code)
     assert "torch" not in loaded
     assert seconds < most
+
+
+def test_the_training_process_is_free_of_dagster() -> None:
+    _, loaded = start("import assets.training_process, perigee.training.trainer")
+    assert "torch" in loaded
+    assert "dagster" not in loaded

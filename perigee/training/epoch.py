@@ -85,7 +85,7 @@ class EpochRunner:
             # A signal is honoured after a step and during validation; one that comes while the
             # checkpoint is written, at the beginning of the next epoch.
             with catch_stop_signals(self._stop), self._open_log(epoch) as log:
-                if any(self.processes.largest([self._stop.signal_name is not None])):
+                if any(self.processes.largest([self._is_stop_asked_for()])):
                     self._interrupt()
                 self._take_steps(epoch, log)
                 results = self._validate(log)
@@ -193,12 +193,15 @@ class EpochRunner:
 
     def _keep_or_stop(self) -> None:
         """Write a snapshot if it is time or a stop was asked for, in any of the processes."""
-        asked = self._stop.signal_name is not None or self.observer.should_stop()
-        anywhere, due = self.processes.largest([asked, self.keeper.is_due()])
+        asked, is_due = self._is_stop_asked_for(), self.keeper.is_due()
+        anywhere, due = self.processes.largest([asked, is_due])
         if anywhere:
             self._interrupt()
         if due:
             self.keeper.write_snapshot(self.learner)
+
+    def _is_stop_asked_for(self) -> bool:
+        return self._stop.signal_name is not None or self.observer.should_stop()
 
     def _interrupt(self) -> NoReturn:
         progress = self.learner.progress
@@ -215,7 +218,7 @@ class EpochRunner:
 
         def check() -> None:
             nonlocal asked
-            asked = asked or self._stop.signal_name is not None or self.observer.should_stop()
+            asked = asked or self._is_stop_asked_for()
             if asked and self.processes.count == 1:
                 raise StopValidation
 

@@ -1,8 +1,12 @@
-"""The epochs' assets: each reported when it is there, subsets, failures; the trainer is a fake."""
+"""The epochs' assets: each reported when it is there, subsets, failures; training is a script."""
 
 import json
-from collections.abc import Callable, Collection, Iterator
-from dataclasses import dataclass, field
+import os
+import signal
+import sys
+import threading
+import time
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 import dagster as dg
@@ -13,58 +17,38 @@ from assets.checkpoint_checks import bound_falling, verified_and_finite
 from assets.names import checkpoint_key
 from assets.settings_file import SettingsFile
 from assets.training import build_training
-from perigee.errors import CheckpointError, Interrupted
 from perigee.manifest import read_manifest
-from perigee.observer import Observer
 from perigee.settings import Settings
-from perigee.training.trainer import EpochReport
-
-BOUNDS = {1: 6.0, 2: 5.5, 3: 5.6}
 
 
 @dataclass
-class FakeTrainer:
-    """Writes checkpoints; remembers how it was called."""
+class Script:
+    """What the training process does; see scripted_training.py."""
 
-    calls: list[tuple[list[int], str]] = field(default_factory=list)
-    before_epoch: Callable[[int], None] = lambda _epoch: None
     weight: float = 1.0
+    bounds: tuple[float, ...] = (6.0, 5.5, 5.6)
+    at: dict[int, str] = field(default_factory=dict)
 
-    def train_epochs(
-        self,
-        settings: Settings,
-        *,
-        epochs: Collection[int],
-        on_change: str,
-        observer: Observer,
-    ) -> Iterator[EpochReport]:
-        self.calls.append((sorted(epochs), on_change))
-        log = Path(settings.training.log_path)
-        log.parent.mkdir(parents=True, exist_ok=True)
-        for epoch in sorted(epochs):
-            self.before_epoch(epoch)
-            path = settings.checkpoint_path(epoch)
-            reused = (path / "manifest.json").is_file()
-            bound = BOUNDS[epoch]
-            manifest = (
-                read_manifest(path / "manifest.json")
-                if reused
-                else write_checkpoint(path, epoch, bound, self.weight)
-            )
-            record = {"event": "step", "epoch": epoch, "step": epoch, "loss": bound}
-            with log.open("a") as file:
-                file.write(json.dumps(record) + "\n")
-            observer.record("step", record)
-            yield EpochReport(
-                epoch, path, manifest, bound, {"nats_per_word": bound}, 9.0, 1.0, reused
-            )
+    def command(self, _settings: Settings) -> list[str]:
+        program = Path(__file__).with_name("scripted_training.py")
+        return [sys.executable, str(program), json.dumps(asdict(self))]
+
+    def calls(self) -> list[tuple[list[int], str]]:
+        """Epochs asked for and what to do if something changed, call by call."""
+        lines = Path("calls.jsonl").read_text().splitlines()
+        return [(epochs, on_change) for epochs, on_change, _ in map(json.loads, lines)]
+
+    def process(self) -> int:
+        """The number of the last process."""
+        number: int = json.loads(Path("calls.jsonl").read_text().splitlines()[-1])[2]
+        return number
 
 
 @pytest.fixture
-def trainer(monkeypatch: pytest.MonkeyPatch) -> FakeTrainer:
-    fake = FakeTrainer()
-    monkeypatch.setattr("perigee.training.trainer.train_epochs", fake.train_epochs)
-    return fake
+def trainer(project: Path, monkeypatch: pytest.MonkeyPatch) -> Script:
+    script = Script()
+    monkeypatch.setattr("assets.training_run.command", script.command)
+    return script
 
 
 def materialize(
@@ -89,11 +73,11 @@ def materialized(result: dg.ExecuteInProcessResult) -> list[str]:
 
 
 def test_epochs_are_reported_with_version_curve_and_checks(
-    settings: Settings, instance: dg.DagsterInstance, trainer: FakeTrainer
+    settings: Settings, instance: dg.DagsterInstance, trainer: Script
 ) -> None:
     result = materialize(instance)
     assert materialized(result) == [f"checkpoint.epoch_{epoch}" for epoch in (1, 2, 3)]
-    assert trainer.calls == [([1, 2, 3], "restart")]
+    assert trainer.calls() == [([1, 2, 3], "restart")]
     event = instance.get_latest_materialization_event(checkpoint_key(2))
     assert event is not None
     shown = event.asset_materialization
@@ -117,7 +101,7 @@ def test_epochs_are_reported_with_version_curve_and_checks(
 
 
 def test_a_second_run_has_the_same_versions_and_says_reused(
-    instance: dg.DagsterInstance, project: Path, trainer: FakeTrainer
+    instance: dg.DagsterInstance, project: Path, trainer: Script
 ) -> None:
     def versions() -> list[tuple[str, object]]:
         found = []
@@ -138,49 +122,123 @@ def test_a_second_run_has_the_same_versions_and_says_reused(
 
 
 def test_later_epochs_alone_may_not_start_a_new_lineage(
-    settings: Settings, instance: dg.DagsterInstance, trainer: FakeTrainer
+    settings: Settings, instance: dg.DagsterInstance, trainer: Script
 ) -> None:
-    write_checkpoint(settings.checkpoint_path(1), 1, BOUNDS[1])
+    write_checkpoint(settings.checkpoint_path(1), 1, 6.0)
     result = materialize(instance, 2, 3)
     assert materialized(result) == ["checkpoint.epoch_2", "checkpoint.epoch_3"]
-    assert trainer.calls == [([2, 3], "refuse")]
+    assert trainer.calls() == [([2, 3], "refuse")]
 
 
-def test_a_failure_in_epoch_2_keeps_epoch_1(
-    instance: dg.DagsterInstance, project: Path, trainer: FakeTrainer
-) -> None:
-    def fail(epoch: int) -> None:
-        if epoch == 2:
-            raise CheckpointError("epoch 2 cannot go on", remedy="select 1 too")
+def failure(result: dg.ExecuteInProcessResult) -> str:
+    """The line with which the step failed."""
+    error = result.get_step_failure_events()[0].event_specific_data.error
+    return str(error.message.strip())
 
-    trainer.before_epoch = fail
+
+def messages(instance: dg.DagsterInstance, result: dg.ExecuteInProcessResult) -> list[str]:
+    return [entry.user_message for entry in instance.all_logs(result.run_id)]
+
+
+def wait_for_epoch_1(instance: dg.DagsterInstance) -> None:
+    deadline = time.monotonic() + 20
+    while instance.get_latest_materialization_event(checkpoint_key(1)) is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def test_a_failure_in_epoch_2_keeps_epoch_1(instance: dg.DagsterInstance, trainer: Script) -> None:
+    trainer.at = {2: "CheckpointError"}
     result = materialize(instance, fail=True)
     assert materialized(result) == ["checkpoint.epoch_1"]
-    error = result.get_step_failure_events()[0].event_specific_data.error
-    assert error.message.strip().endswith("Failure: epoch 2 cannot go on; select 1 too")
+    assert failure(result).endswith("Failure: epoch 2 cannot go on; select 1 too")
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [("SIGKILL", "SIGKILL (by hand, or because memory ran out"), ("SIGSEGV", "SIGSEGV; run")],
+)
+def test_a_process_that_is_killed_fails_the_run_in_one_line(
+    instance: dg.DagsterInstance, trainer: Script, name: str, why: str
+) -> None:
+    trainer.at = {2: name}
+    result = materialize(instance, fail=True)
+    assert materialized(result) == ["checkpoint.epoch_1"]
+    line = failure(result)
+    assert f"Failure: the training process was ended by {why}" in line
+    assert line.endswith("run the job again: it goes on with epoch 2")
+    assert "epoch 1 is scripted" in messages(instance, result)
+
+
+def test_what_nobody_foresaw_leaves_its_trace_in_the_log(
+    instance: dg.DagsterInstance, trainer: Script
+) -> None:
+    trainer.at = {2: "bug"}
+    result = materialize(instance, fail=True)
+    assert materialized(result) == ["checkpoint.epoch_1"]
+    logged = [entry.dagster_event for entry in instance.all_logs(result.run_id)]
+    errors = [e.event_specific_data.error for e in logged if e and e.is_engine_event]
+    assert any(error and "a bug of ours" in error.to_string() for error in errors)
+
+
+def test_other_processes_are_busy_and_the_step_is_tried_again(
+    instance: dg.DagsterInstance, trainer: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("assets.watching.FIRST_WAIT_SECONDS", 0.0)
+    monkeypatch.setattr("assets.watching.RETRIES", 1)
+    trainer.at = {1: "BusyError"}
+    materialize(instance, fail=True)
+    assert len(trainer.calls()) == 2
 
 
 def test_a_stop_by_the_ui_cancels_the_run_and_is_not_retried(
-    instance: dg.DagsterInstance, project: Path, trainer: FakeTrainer
+    instance: dg.DagsterInstance, trainer: Script
 ) -> None:
-    def stop(epoch: int) -> None:
-        if epoch == 2:
-            (run,) = instance.get_runs()
-            instance.report_run_canceling(run)
-            raise Interrupted("stopped by SIGTERM")
+    trainer.at = {2: "wait"}
 
-    trainer.before_epoch = stop
-    materialize(instance, fail=True)
+    def terminate() -> None:
+        """What the UI's button does."""
+        wait_for_epoch_1(instance)
+        (run,) = instance.get_runs()
+        instance.report_run_canceling(run)
+        time.sleep(0.3)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    button = threading.Thread(target=terminate)
+    button.start()
+    result = materialize(instance, fail=True)
+    button.join()
     (run,) = instance.get_runs()
     assert run.status == dg.DagsterRunStatus.CANCELED
-    assert len(trainer.calls) == 1
+    assert "stopped by request" in messages(instance, result)
+    assert len(trainer.calls()) == 1
+    assert not Path(f"/proc/{trainer.process()}").exists()
+
+
+def test_a_signal_to_the_training_process_alone_ends_the_run(
+    instance: dg.DagsterInstance, trainer: Script
+) -> None:
+    trainer.at = {2: "wait"}
+
+    def terminate() -> None:
+        wait_for_epoch_1(instance)
+        for _ in range(3):  # more than one makes no difference
+            os.kill(trainer.process(), signal.SIGTERM)
+
+    other = threading.Thread(target=terminate)
+    other.start()
+    result = materialize(instance, fail=True)
+    other.join()
+    assert "stopped by request" in messages(instance, result)
 
 
 def test_a_checkpoint_of_nan_stops_the_training(
-    instance: dg.DagsterInstance, project: Path, trainer: FakeTrainer
+    instance: dg.DagsterInstance, trainer: Script
 ) -> None:
     trainer.weight = float("nan")
+    trainer.at = {2: "wait"}
     result = materialize(instance, fail=True)
+    assert not Path(f"/proc/{trainer.process()}").exists()
     assert materialized(result) == ["checkpoint.epoch_1"]
     (check,) = result.get_asset_check_evaluations()
     assert not check.passed
