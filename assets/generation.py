@@ -15,7 +15,6 @@ from assets.names import (
     MODEL_OWNERS,
     SAMPLES,
     checkpoint_key,
-    raw_key,
     windows_key,
 )
 from assets.results import materialized
@@ -32,11 +31,7 @@ def build_evaluation(epochs: int) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=EVALUATION,
-        deps=[
-            checkpoint_key(epochs),
-            *(raw_key("unified", split) for split in ("train", "test")),
-            *(windows_key(split) for split in ("train", "test")),
-        ],
+        deps=[checkpoint_key(epochs), windows_key("test")],
         group_name=GENERATION,
         code_version=code_versions.EVALUATION,
         kinds={"pytorch", "json"},
@@ -44,9 +39,8 @@ def build_evaluation(epochs: int) -> dg.AssetsDefinition:
         pool=DEVICE_POOL,
         automation_condition=dg.AutomationCondition.eager(),
         description=(
-            "The last checkpoint on the test windows, by source and together, with standard "
-            "errors: the bound, per word and with every [UNK] spelled out, the likelihood of the "
-            "actual sampler, the unigram's for comparison, and how varied its texts are."
+            "The last checkpoint on the test windows, in nats a word with standard errors: the "
+            "bound, the likelihood of the actual sampler, the unigram's for comparison."
         ),
     )
     def evaluation(
