@@ -15,6 +15,7 @@ from assets.names import (
     MODEL_OWNERS,
     SAMPLES,
     checkpoint_key,
+    raw_key,
     windows_key,
 )
 from assets.results import materialized
@@ -31,7 +32,11 @@ def build_evaluation(epochs: int) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=EVALUATION,
-        deps=[checkpoint_key(epochs), windows_key("test")],
+        deps=[
+            checkpoint_key(epochs),
+            *(raw_key("unified", split) for split in ("train", "test")),
+            *(windows_key(split) for split in ("train", "test")),
+        ],
         group_name=GENERATION,
         code_version=code_versions.EVALUATION,
         kinds={"pytorch", "json"},
@@ -39,8 +44,9 @@ def build_evaluation(epochs: int) -> dg.AssetsDefinition:
         pool=DEVICE_POOL,
         automation_condition=dg.AutomationCondition.eager(),
         description=(
-            "The last checkpoint on the test windows, in nats a word with standard errors: the "
-            "bound, the likelihood of the actual sampler, the unigram's for comparison."
+            "The last checkpoint on the test windows, by source and together, with standard "
+            "errors: the bound, per word and with every [UNK] spelled out, the likelihood of the "
+            "actual sampler, the unigram's for comparison, and how varied its texts are."
         ),
     )
     def evaluation(

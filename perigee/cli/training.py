@@ -79,7 +79,7 @@ def evaluate(
     ] = None,
     fresh: Annotated[bool, typer.Option("--fresh", help="Do again what is done already.")] = False,
 ) -> None:
-    """Bound, exact perplexity of the sampler, unigram perplexity on the test windows."""
+    """Bound, exact perplexity of the sampler, statistics of its texts, on the test windows."""
     from perigee.config import load_settings
 
     settings = load_settings(config)

@@ -25,7 +25,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from perigee.diffusion.absorbing import is_pad
+from perigee.diffusion.absorbing import PAD, is_pad
 from perigee.diffusion.denoiser import Denoiser
 from perigee.diffusion.forward import choose_units, corrupt, count_units, threshold_of_count
 from perigee.diffusion.objective import Objective
@@ -49,7 +49,7 @@ class BoundReport:
     unmask_fraction: float
     """Of the process whose bound this is: 0 means whole-word masking, comparable everywhere."""
     groups: Mapping[int, BoundReport] = field(default_factory=dict)
-    """The same for the windows of each label, where labels were given."""
+    """The same for the windows, or the words, of each label, where labels were given."""
 
     @property
     def perplexity(self) -> float:
@@ -100,40 +100,49 @@ def evaluate_bound(
     batch_size:
         Rows (a window at a time) that the denoiser gets at once.
     groups:
-        A label for every window, to have each label's bound too.
+        A label for every window (N), to have each label's bound too, or for every word (N, L).
+        Words' bounds are their shares of their windows': the mean cost of a word after those that
+        a random order reveals before it, whatever their labels. Labels of [PAD] mean nothing.
     """
     assert denoiser.output_weight.device.type == torch.device(device).type, "denoiser elsewhere"
+    is_word = windows != PAD
+    labels = None if groups is None else np.asarray(groups)
+    by_word = labels is not None and labels.ndim == 2
+    assert labels is None or labels.shape in (windows.shape, windows.shape[:1]), "a label for each"
     rows = list(product(range(len(windows)), range(times_per_window)))
-    nats = np.zeros((len(windows), times_per_window))
+    nats = np.zeros((len(windows), windows.shape[1] if by_word else 1))
     with torch.no_grad():
         for start in range(0, len(rows), batch_size):
             chunk = rows[start : start + batch_size]
-            estimates = _estimate(denoiser, windows, chunk, objective, times_per_window, seed)
-            nats[tuple(zip(*chunk, strict=True))] = estimates
+            words = _estimate(denoiser, windows, chunk, objective, times_per_window, seed)
+            estimates = words if by_word else words.sum(axis=1, keepdims=True)
+            # A window's times are added in their order, whatever the size of a batch.
+            np.add.at(nats, [window for window, _ in chunk], estimates / times_per_window)
             done = (start + len(chunk)) // times_per_window
             observer.progress("bound", done, len(windows), "windows")
-    words = np.array([np.count_nonzero(window) for window in windows], dtype=np.int64)
-    nats_of_window = nats.mean(axis=1)
-    labels = np.full(len(windows), 0) if groups is None else np.asarray(groups)
-    assert labels.shape == (len(windows),), "one label a window"
 
-    def report(chosen: NDArray[np.bool_], parts: Mapping[int, BoundReport]) -> BoundReport:
-        mean, error = ratio_estimate(nats_of_window[chosen], words[chosen])
+    def report(is_member: NDArray[np.bool_], parts: Mapping[int, BoundReport]) -> BoundReport:
+        chosen = is_member.any(axis=1)
+        words = (is_word & is_member).sum(axis=1)[chosen]
+        mean, error = ratio_estimate((nats * is_member).sum(axis=1)[chosen], words)
         return BoundReport(
             nats_per_word=mean,
             standard_error=error,
-            words=int(words[chosen].sum()),
-            windows=int(chosen.sum()),
+            words=int(words.sum()),
+            windows=len(words),
             times_per_window=times_per_window,
             seed=seed,
             unmask_fraction=objective.unmask_fraction if objective.parts else 0.0,
             groups=parts,
         )
 
-    by_label = (
-        {} if groups is None else {int(k): report(labels == k, {}) for k in np.unique(labels)}
-    )
-    return report(np.full(len(windows), True), by_label)
+    by_label = {}
+    if labels is not None:
+        marks = labels if by_word else labels[:, None]
+        counted = is_word if by_word else np.full(marks.shape, True)
+        for label in np.unique(marks[counted]).tolist():
+            by_label[int(label)] = report((marks == label) & counted, {})
+    return report(np.full((len(windows), 1), True), by_label)
 
 
 def _estimate(
@@ -144,7 +153,7 @@ def _estimate(
     strata: int,
     seed: int,
 ) -> NDArray[np.float64]:
-    """Estimates of the NELBO, nats a window, from one time each."""
+    """Every word's share of its window's NELBO, nats (rows, L), estimated from one time each."""
     chosen = np.stack([windows[window] for window, _ in rows]).astype(np.int64)
     token_ids = torch.from_numpy(chosen)
     is_padding = is_pad(token_ids)
@@ -160,7 +169,7 @@ def _estimate(
     terms = cross_entropies(
         denoiser, token_ids, is_padding, corruption, weights, code, objective.chunk_bytes
     )
-    return (terms.rows.cpu() * weights).numpy()
+    return (terms.words.cpu() * weights[:, None]).numpy()
 
 
 def ratio_estimate(nats: NDArray[np.float64], words: NDArray[np.int64]) -> tuple[float, float]:

@@ -20,8 +20,14 @@ class Terms(NamedTuple):
 
     total: Float[Tensor, ""]
     """Their weighted sum; carries the gradient."""
-    rows: Float[Tensor, " B"]
-    """Their unweighted sums, row by row, nats; float64, without gradient."""
+    words: Float[Tensor, "B L"]
+    """Unweighted, of each word: the sum over what is masked of it, nats; 0 where nothing is.
+    float64, without gradient."""
+
+    @property
+    def rows(self) -> Float[Tensor, " B"]:
+        """Their unweighted sums, row by row, nats."""
+        return self.words.sum(1)
 
 
 def cross_entropies(
@@ -50,10 +56,10 @@ def cross_entropies(
         _pieces(corruption, token_ids.flatten()[places].long(), places, code, device),
         chunk_bytes,
     )
-    # Scattered to their own places and summed by row, not added by index: the order never varies.
+    # Scattered to their own places, not added by index: the order of sums never varies.
     losses_at = torch.zeros(token_ids.numel(), dtype=torch.float64, device=device)
     losses_at[places_there] = losses.double()
-    return Terms(total, losses_at.view(token_ids.shape).sum(1))
+    return Terms(total, losses_at.view(token_ids.shape))
 
 
 def _pieces(

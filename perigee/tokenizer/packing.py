@@ -49,7 +49,7 @@ def pack(
         If the documents are not what their manifest says, or their index does not fit them.
     """
     table = PieceTable(_Known(ids), line_end=(EOS, BOS))
-    sources, source_of = _read_sources(reader.raw)
+    sources, source_of = read_sources(reader.raw)
     words, unknown = np.zeros((2, len(sources)), dtype=np.int64)
     done = documents = 0
     with (directory / "tokens").open("wb") as tokens, (directory / "starts").open("wb") as starts:
@@ -104,8 +104,14 @@ class _Known(dict[str, int]):
         return UNK
 
 
-def _read_sources(raw: Path) -> tuple[tuple[str, ...], npt.NDArray[np.uint8] | None]:
-    """Names of the sources and the number of each document's, from the index if there is one."""
+def read_sources(raw: Path) -> tuple[tuple[str, ...], npt.NDArray[np.uint8] | None]:
+    """Names of the sources and the number (N,) of each document's; ``None`` without an index.
+
+    Raises
+    ------
+    ArtifactError
+        If the index cannot be read.
+    """
     path = raw_paths(raw).index
     if not path.is_file():
         return (UNKNOWN_SOURCE,), None

@@ -33,7 +33,7 @@ from perigee.tokenizer.cutting import (
     write_windows,
 )
 from perigee.tokenizer.packing import pack
-from perigee.tokenizer.prime import PrimeTokenizer
+from perigee.tokenizer.prime import BOS, PrimeTokenizer
 from perigee.tokenizer.scratch import scratch_directory
 from perigee.tokenizer.words import CODE_VERSION as WORDS_VERSION
 
@@ -105,6 +105,17 @@ class Windows:
     def sequence_length(self) -> int:
         """Words in a window, L."""
         return int(self.tokens.shape[1])
+
+    def documents(self) -> npt.NDArray[np.int64]:
+        """(N, L) line, from 0, of the document that each word belongs to.
+
+        Every document begins with a [BOS], which no text can spell. [PAD] counts with the document
+        before it.
+        """
+        begins = (self.tokens == BOS).astype(np.int64)
+        begins[:, 0] = 0  # the first word's document is known, whether it begins here or not
+        documents: npt.NDArray[np.int64] = self.first_document[:, None] + begins.cumsum(axis=1)
+        return documents
 
     @property
     def manifest(self) -> Manifest:

@@ -1,21 +1,13 @@
-"""A checkpoint on the test windows: bound, exact sampler likelihood, unigram; nats per word."""
+"""The evaluation of a checkpoint as an artifact: figures as JSON and as a Markdown table."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
+from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
-from perigee.diffusion.absorbing import PAD
-from perigee.diffusion.bound import evaluate_bound
 from perigee.errors import ArtifactError
 from perigee.files import atomic_file, write_json
-from perigee.generation.likelihood import sampler_likelihood
 from perigee.manifest import (
     Built,
     Input,
@@ -25,28 +17,21 @@ from perigee.manifest import (
     record_file,
     write_manifest,
 )
-from perigee.model.denoiser import Denoiser
 from perigee.observer import SILENT, Observer
 from perigee.settings import Settings
-from perigee.tokenizer.prime import UNK, PrimeTokenizer
+from perigee.tokenizer.blocks import RawReader
+from perigee.tokenizer.prime import PrimeTokenizer
+from perigee.training import measures
 from perigee.training.checkpoint import Checkpoint, load_checkpoint
 from perigee.training.data import open_windows
-from perigee.training.device import Device, choose_device
+from perigee.training.device import choose_device
 from perigee.training.evaluation_table import as_markdown
+from perigee.training.held_out import SPELLED_WORDS, find_origins, read_text
 from perigee.training.layout import find_checkpoint
-from perigee.training.learner import build_objective
 from perigee.training.recipe import windows_input
-from perigee.training.unigram import count_words, unigram_likelihood
 
 STAGE = "evaluation"
-CODE_VERSION = "1"
-FEW_STEPS = (6, 32)
-"""Steps of the sampler whose likelihood is taken, beside one word at a time."""
-SAMPLER_WORDS = 400_000
-"""Words that go through the denoiser for the likelihood at one number of steps, at the most: with
-long windows and many steps it is taken of the first windows only, or not at all."""
-ROWS = 16
-"""Windows that go through the denoiser together."""
+CODE_VERSION = "2"
 
 
 def evaluate(
@@ -82,12 +67,15 @@ def evaluate(
     inputs = (
         Input(loaded.manifest.artifact, loaded.manifest.version),
         *(windows_input(split, opened.manifest) for split, opened in windows.items()),
+        *_documents(settings),
     )
     chosen = {
         "evaluation_times": settings.diffusion.evaluation_times,
         "seed": settings.training.seed,
-        "few_steps": list(FEW_STEPS),
-        "sampler_words": SAMPLER_WORDS,
+        "few_steps": list(measures.FEW_STEPS),
+        "sampler_words": measures.SAMPLER_WORDS,
+        "spelled_words": SPELLED_WORDS,
+        "texts": asdict(measures.text_request(settings)),
     }
     path = settings.evaluation_path()
     place = path.with_suffix(".manifest.json")
@@ -95,9 +83,19 @@ def evaluate(
     if current is not None and not fresh:
         observer.say(f"{path}: reused, nothing it was made from has changed")
         return Built(place, current, reused=True)
-    device = choose_device(settings.training.use_gpu, observer)
-    report = _measure(
-        settings, loaded, windows["train"].tokens, windows["test"].tokens, device, observer
+    test, device = windows["test"], choose_device(settings.training.use_gpu, observer)
+    origins = find_origins(settings.raw_path("unified", "test"), test)
+    report = measures.measure(
+        measures.Subject(
+            settings=settings,
+            checkpoint=loaded,
+            train=windows["train"].tokens,
+            test=test.tokens,
+            origins=origins,
+            text=read_text(settings, test, origins, loaded.tokenizer, observer),
+            device=device,
+            observer=observer,
+        )
     )
     write_json(path, report)
     table = path.with_suffix(".md")
@@ -123,6 +121,15 @@ def evaluate(
     return Built(place, manifest, reused=False)
 
 
+def _documents(settings: Settings) -> Iterator[Input]:
+    """The documents behind the windows, where they still are."""
+    directory = settings.evaluation_path().parent
+    for split in ("train", "test"):
+        path = settings.raw_path("unified", split)
+        if path.is_file():
+            yield RawReader(path).as_input(directory)
+
+
 def _check_vocabulary(settings: Settings, loaded: Checkpoint) -> None:
     place = Path(settings.training.vocab_path)
     if PrimeTokenizer.load(place).fingerprint != loaded.tokenizer.fingerprint:
@@ -131,73 +138,3 @@ def _check_vocabulary(settings: Settings, loaded: Checkpoint) -> None:
             place=place,
             remedy="train again, or evaluate with the settings of that training",
         )
-
-
-def _measure(
-    settings: Settings,
-    loaded: Checkpoint,
-    train: NDArray[np.uint16],
-    test: NDArray[np.uint16],
-    device: Device,
-    observer: Observer,
-) -> dict[str, Any]:
-    denoiser = loaded.denoiser.to(device.torch_device)
-    bound = evaluate_bound(
-        denoiser,
-        test,
-        objective=build_objective(loaded.settings, len(loaded.tokenizer)),
-        times_per_window=settings.diffusion.evaluation_times,
-        seed=settings.training.seed,
-        batch_size=ROWS,
-        device=device.torch_device,
-        observer=observer,
-    )
-    samplers = _sampler_likelihoods(denoiser, test, observer)
-    unigram = unigram_likelihood(count_words(train, len(loaded.tokenizer)), test)
-    words = int(np.count_nonzero(test != PAD))
-    report = {
-        "checkpoint": {
-            "path": str(loaded.path),
-            "version": loaded.manifest.version,
-            "steps": loaded.state["progress"]["step"],
-            "weights": "average" if loaded.settings.training.ema_decay > 0.0 else "last",
-        },
-        "windows": len(test),
-        "words": words,
-        "unknown_share": int(np.count_nonzero(test == UNK)) / words,
-        "bound": bound.to_dict(),
-        "sampler": samplers,
-        "unigram": {**asdict(unigram), "perplexity": unigram.perplexity},
-        "seed": settings.training.seed,
-    }
-    return {key: _finite(value) for key, value in report.items()}
-
-
-def _sampler_likelihoods(
-    denoiser: Denoiser, test: NDArray[np.uint16], observer: Observer
-) -> list[dict[str, Any]]:
-    """The likelihood of the actual sampler at a few steps, and at one word a step."""
-    length = test.shape[1]
-    figures = []
-    for steps in sorted({*(few for few in FEW_STEPS if few < length), length}):
-        part = test[: SAMPLER_WORDS // (steps * length)]
-        if len(part) == 0:
-            observer.say(
-                f"the sampler's likelihood at {steps} steps is left out: one window of {length} "
-                f"words takes {steps * length:,} words through the denoiser"
-            )
-            continue
-        found = sampler_likelihood(
-            denoiser, part, steps=[steps], batch_size=ROWS, observer=observer
-        )
-        figures += [{**asdict(one), "perplexity": one.perplexity} for one in found]
-    return figures
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no NaN: what cannot be estimated (an error from one window) is null."""
-    if isinstance(value, Mapping):
-        return {key: _finite(inner) for key, inner in value.items()}
-    if isinstance(value, list):
-        return [_finite(inner) for inner in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

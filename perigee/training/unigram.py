@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from perigee.diffusion.absorbing import FIRST_WORD, PAD
+from perigee.diffusion.bound import ratio_estimate
 
 WINDOWS_AT_A_TIME = 1024
 
@@ -52,11 +53,8 @@ def unigram_likelihood(
     cost[PAD] = 0.0
     nats = np.concatenate([cost[part].sum(axis=1) for part in _parts(windows)])
     words = np.concatenate([np.count_nonzero(part != PAD, axis=1) for part in _parts(windows)])
-    mean = float(nats.sum() / words.sum())
-    residual = nats - mean * words
-    n = len(nats)
-    error = math.sqrt(float(np.sum(residual**2)) * n / max(1, n - 1)) / float(words.sum())
-    return UnigramReport(mean, error if n > 1 else math.nan, int(words.sum()))
+    mean, error = ratio_estimate(nats[words > 0], words[words > 0])
+    return UnigramReport(mean, error, int(words.sum()))
 
 
 def _parts(windows: NDArray[np.uint16]) -> Iterator[NDArray[np.uint16]]:

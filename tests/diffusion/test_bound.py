@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from itertools import permutations
 
 import numpy as np
 import pytest
@@ -152,6 +153,59 @@ def test_groups_are_reported_apart_and_together() -> None:
     weighted = sum(group.nats_per_word * group.words for group in report.groups.values())
     assert weighted / report.words == pytest.approx(report.nats_per_word)
     assert replace(report, groups={}) == evaluate(source, ExactDenoiser(source))
+
+
+def _shares_over_orders(source: Source, window: np.ndarray) -> np.ndarray:
+    """Mean cost of each word of ``window`` over all orders of revealing, by summing the joint."""
+    length = len(window)
+
+    def probability(places: tuple[int, ...]) -> float:
+        fits = torch.ones(len(source.windows), dtype=torch.bool)
+        for place in places:
+            fits &= source.windows[:, place] == int(window[place])
+        return float(source.probabilities[fits].sum())
+
+    costs = np.zeros(length)
+    orders = list(permutations(range(length)))
+    for order in orders:
+        for at, place in enumerate(order):
+            costs[place] -= math.log(probability(order[: at + 1]) / probability(order[:at]))
+    return costs / len(orders)
+
+
+def test_words_of_two_labels_in_one_window_get_their_shares() -> None:
+    """A word's share is its mean cost over all orders: the oracle goes through them one by one."""
+    source = random_source(8, 3, 3)
+    windows = sampled_windows(source, 1500)
+    labels = np.tile(np.array([2, 7, 7]), (1500, 1))
+    labels[0] = 2  # nothing of label 7 in it
+    report = evaluate(source, ExactDenoiser(source), groups=labels)
+    shares = {tuple(w): _shares_over_orders(source, w) for w in np.unique(windows, axis=0).tolist()}
+    exact = np.array([shares[tuple(window)] for window in windows.tolist()])
+    assert set(report.groups) == {2, 7}
+    for label, group in report.groups.items():
+        is_member = labels == label
+        assert group.words == is_member.sum()
+        assert group.windows == is_member.any(axis=1).sum()
+        expected = exact[is_member].mean()
+        assert abs(group.nats_per_word - expected) < 4 * group.standard_error
+        assert group.standard_error < 0.05 * expected
+    total = sum(group.nats_per_word * group.words for group in report.groups.values())
+    assert total / report.words == pytest.approx(report.nats_per_word)
+    # Shares differ between places, or the test could not tell them from an even division.
+    by_place = exact.mean(axis=0)
+    assert abs(by_place[0] - by_place[1:].mean()) > 6 * report.groups[2].standard_error
+
+
+def test_the_labels_of_padding_mean_nothing_and_every_split_of_batches_gives_the_same() -> None:
+    source = random_source(3, 2, 4)
+    windows = np.pad(sampled_windows(source, 60), ((0, 0), (0, 2)))
+    labels = np.tile(np.array([1, 1, 5, 1]), (60, 1))
+    settings = {"objective": Objective(), "times_per_window": 3, "seed": 1, "groups": labels}
+    report = evaluate_bound(_FirstWords(source), windows, batch_size=512, **settings)
+    assert set(report.groups) == {1}
+    assert report.groups[1] == replace(report, groups={})
+    assert evaluate_bound(_FirstWords(source), windows, batch_size=7, **settings) == report
 
 
 def test_windows_without_words_are_counted_as_windows_and_cost_nothing() -> None:

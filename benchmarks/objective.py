@@ -1,0 +1,386 @@
+"""Whole words or parts of words, oscillators or a transformer: trained alike, measured alike.
+
+    python benchmarks/objective.py --data ../shared/data/wikitext-2        all runs, one by one
+    python benchmarks/objective.py --data ... --only whole-1               one of them
+    python benchmarks/objective_table.py                                   docs/objective.md
+
+A run trains a small model on one thread with the project's own objective, optimiser and order of
+data, and writes its figures to artifacts/benchmarks/objective as it ends. Runs that stand there are
+skipped, so the command can be stopped and started again. Without --data the runs are listed.
+
+Text is WikiText-2, words as they stand in the file, the 8,000 most frequent ones of its training
+split; all others, and its own <unk>, are [UNK]; a line ends in [EOS]. Every run sees the same
+windows in the same order, takes as many steps, and is measured on the same windows and times.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Literal
+
+sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from benchmarks.controls import (
+    Ablation,
+    Transformer,
+    ablated,
+    next_word_losses,
+    rightwards_only,
+)
+from perigee.diffusion.bound import evaluate_bound
+from perigee.diffusion.code import CodeName
+from perigee.diffusion.objective import Objective, make_objective
+from perigee.diffusion.weights import WeightName
+from perigee.files import write_json
+from perigee.generation.likelihood import log_likelihood
+from perigee.model.shape import DenoiserShape
+from perigee.observer import SILENT
+from perigee.settings import TrainingSettings
+from perigee.training.averaging import Average
+from perigee.training.batches import Batch, make_batch
+from perigee.training.device import choose_device
+from perigee.training.learning_rate import learning_rate
+from perigee.training.optimizer import build_optimizer, set_rate
+from perigee.training.order import batch_rows, epoch_order, steps_per_epoch
+
+OUTPUT = Path("artifacts/benchmarks/objective")
+UNK, EOS, SPECIAL = 2, 4, 5
+WORDS = 8_000
+LENGTH, BATCH, STEPS = 128, 16, 600
+SHAPE = DenoiserShape(
+    vocabulary_size=WORDS + SPECIAL,
+    model_dim=128,
+    num_heads=4,
+    oscillator_count=8,
+    num_layers=3,
+    mamba_repeat=1,
+    radius_factor=4.0,
+    base_radius=24,
+    min_radius=24,
+    max_radius=64,
+    sequence_length=LENGTH,
+)
+TRAINING = TrainingSettings.model_validate(
+    {
+        "optimizer": "muon",
+        "learning_rate": 5e-3,
+        "ema_decay": 0.995,
+        "lr_schedule": {"type": "cosine", "warmup_steps": 60, "minimum": 2e-4},
+    }
+)
+"""Those of configs/perigee_sample.toml, for every run."""
+CURVE_EVERY, CURVE_WINDOWS, CURVE_TIMES = 100, 48, 4
+TEST_WINDOWS, TEST_TIMES = 160, 8
+SAMPLER_WINDOWS = {6: 96, 32: 48, LENGTH: 32}
+"""Steps of the sampler, and the test windows that its likelihood is taken of."""
+EVALUATION_SEED = 0
+
+Model = Literal["perigee", "transformer", "autoregressive"]
+Windows = NDArray[np.uint16]
+
+
+@dataclass(frozen=True)
+class Run:
+    """A model, an objective and a seed."""
+
+    name: str
+    seed: int = 1
+    model: Model = "perigee"
+    ablation: Ablation = "none"
+    weight: WeightName = "flat"
+    code: CodeName = "residues"
+    moduli: tuple[int, ...] = ()
+    unmask_fraction: float = 0.0
+
+    @property
+    def key(self) -> str:
+        return f"{self.name}-{self.seed}"
+
+    def objective(self) -> Objective:
+        return make_objective(
+            weight=self.weight,
+            code=self.code,
+            moduli=self.moduli,
+            vocabulary_size=SHAPE.vocabulary_size,
+            unmask_fraction=self.unmask_fraction,
+        )
+
+    def build(self) -> nn.Module:
+        match self.model:
+            case "perigee":
+                return ablated(SHAPE, self.ablation, seed=self.seed, glimpse_moduli=self.moduli)
+            case "transformer" | "autoregressive":
+                values = SHAPE.to_dict() | {"num_layers": SHAPE.num_layers + 1}
+                shape = DenoiserShape.from_dict(values)
+                return Transformer(shape, causal=self.model == "autoregressive", seed=self.seed)
+
+
+TWO, THREE, FOUR = (83, 97), (13, 23, 29), (5, 11, 13, 17)
+DIGITS = (21, 21, 21)
+SPLIT = Run("residues-3-u1.0", moduli=THREE, unmask_fraction=1.0)
+SOME_SPLIT = Run("residues-3-u0.3", moduli=THREE, unmask_fraction=0.3)
+BIDIRECTIONAL = Run("transformer", model="transformer")
+AUTOREGRESSIVE = Run("autoregressive", model="autoregressive")
+PLAN = (
+    Run("whole"),
+    SPLIT,
+    SOME_SPLIT,
+    BIDIRECTIONAL,
+    AUTOREGRESSIVE,
+    Run("digits-3-u1.0", code="digits", moduli=DIGITS, unmask_fraction=1.0),
+    Run("residues-3-u0.6", moduli=THREE, unmask_fraction=0.6),
+    Run("whole-bound", weight="bound"),
+    Run("no-oscillators", ablation="no oscillators"),
+    Run("fixed-clock", ablation="fixed clock"),
+    Run("whole", seed=2),
+    replace(BIDIRECTIONAL, seed=2),
+    replace(SOME_SPLIT, seed=2),
+    Run("residues-2-u1.0", moduli=TWO, unmask_fraction=1.0),
+    Run("residues-4-u1.0", moduli=FOUR, unmask_fraction=1.0),
+    Run("whole-min-snr", weight="min_snr"),
+    Run("no-attention", ablation="no attention"),
+    Run("one-direction", ablation="one direction"),
+    Run("whole", seed=3),
+    replace(BIDIRECTIONAL, seed=3),
+    replace(SOME_SPLIT, seed=3),
+    replace(AUTOREGRESSIVE, seed=2),
+    replace(AUTOREGRESSIVE, seed=3),
+    replace(SPLIT, seed=2),
+    replace(SPLIT, seed=3),
+    replace(SPLIT, name="residues-3-u1.0-bound", weight="bound"),
+    Run("digits-3-u0.3", code="digits", moduli=DIGITS, unmask_fraction=0.3),
+)
+"""The most telling first."""
+
+
+def read_windows(data: Path) -> dict[str, Windows]:
+    """Windows (N, L) of the splits; what a split's last window would lack is left out."""
+    lines = {
+        split: [
+            line.split() for line in (data / f"{split}.txt").read_text(encoding="utf-8").split("\n")
+        ]
+        for split in ("train", "valid", "test")
+    }
+    counts = Counter(word for line in lines["train"] for word in line if word != "<unk>")
+    ranked = sorted(counts, key=lambda word: (-counts[word], word))[:WORDS]
+    ids = {word: SPECIAL + place for place, word in enumerate(ranked)}
+    windows = {}
+    for split, words in lines.items():
+        stream = np.array(
+            [i for line in words if line for i in (*(ids.get(w, UNK) for w in line), EOS)],
+            dtype=np.uint16,
+        )
+        windows[split] = stream[: len(stream) // LENGTH * LENGTH].reshape(-1, LENGTH)
+    return windows
+
+
+def spread(windows: Windows, count: int) -> Windows:
+    """``count`` windows, evenly from the whole split."""
+    return windows[np.arange(count) * len(windows) // count]
+
+
+def train(run: Run, windows: dict[str, Windows]) -> tuple[nn.Module, list[dict[str, Any]]]:
+    """The trained model with averaged weights, and its validation bounds on the way."""
+    model, objective = run.build(), run.objective()
+    optimizer = build_optimizer(model, TRAINING, torch.device("cpu"))
+    average = Average(model, TRAINING.ema_decay)
+    curve: list[dict[str, Any]] = []
+    held_out = spread(windows["valid"], CURVE_WINDOWS)
+    seconds = 0.0
+    for step, batch in enumerate(batches(run, objective, windows["train"])):
+        begin = time.process_time()
+        set_rate(optimizer, learning_rate(TRAINING, step, STEPS))
+        with autocast():
+            loss = batch_loss(run, model, objective, batch)
+        loss.backward()
+        nn.utils.clip_grad_norm_(model.parameters(), TRAINING.gradient_clip)
+        optimizer.step()
+        optimizer.zero_grad()
+        average.update(step)
+        seconds += time.process_time() - begin
+        if (step + 1) % CURVE_EVERY == 0:
+            with average.applied():
+                bounds = measure_bounds(run, model, held_out, CURVE_TIMES)
+            point = {
+                "step": step + 1,
+                "processor_seconds": seconds,
+                **{kind: figures["nats_per_word"] for kind, figures in bounds.items()},
+            }
+            curve.append(point)
+            print(f"  {run.key}: {json.dumps(point)}", flush=True)
+    for parameter, value in zip(model.parameters(), average.values.values(), strict=True):
+        parameter.data.copy_(value)
+    return model, curve
+
+
+def batches(run: Run, objective: Objective, windows: Windows) -> Iterator[Batch]:
+    per_epoch = steps_per_epoch(len(windows), BATCH)
+    for step in range(STEPS):
+        epoch, place = divmod(step, per_epoch)
+        order = epoch_order(run.seed, epoch + 1, len(windows))
+        rows = batch_rows(order, place, BATCH)
+        yield make_batch(
+            windows, rows, seed=run.seed, epoch=epoch + 1, step=place, parts=objective.parts
+        )
+
+
+def batch_loss(run: Run, model: nn.Module, objective: Objective, batch: Batch) -> Tensor:
+    (rows,) = batch.passes(rank=0, processes=1, accumulate=1)
+    if run.model == "autoregressive":
+        return next_word_losses(model, rows.token_ids)[0]
+    return objective.training_loss(model, rows.token_ids, rows.is_padding, rows.draws).loss
+
+
+def has_bfloat16() -> bool:
+    return choose_device(False, SILENT).has_bfloat16
+
+
+def autocast() -> Any:
+    """What a training's ``precision = "auto"`` is on a CPU."""
+    return torch.autocast("cpu", torch.bfloat16) if has_bfloat16() else nullcontext()
+
+
+def measure_bounds(
+    run: Run, model: nn.Module, windows: Windows, times: int
+) -> dict[str, dict[str, Any]]:
+    """Nats a word of windows: by the run's own process, and by that of whole words."""
+    if run.model == "autoregressive":
+        with torch.no_grad():
+            losses = [
+                next_word_losses(model, torch.from_numpy(part.astype(np.int64)))[1]
+                for part in np.array_split(windows, max(1, len(windows) // BATCH))
+            ]
+        return {"own": summary(torch.cat(losses).double().sum(1).numpy(), windows)}
+    objective = run.objective()
+
+    def bound(chosen: Objective) -> dict[str, Any]:
+        report = evaluate_bound(
+            model,
+            windows,
+            objective=chosen,
+            times_per_window=times,
+            seed=EVALUATION_SEED,
+            batch_size=BATCH,
+            groups=np.arange(len(windows)),
+        )
+        nats = [part.nats_per_word * part.words for part in report.groups.values()]
+        return summary(np.array(nats), windows)
+
+    whole = bound(objective.whole_words())
+    return {"own": bound(objective) if objective.parts else whole, "whole": whole}
+
+
+def measure_sampler(model: nn.Module, windows: Windows) -> dict[str, dict[str, Any]]:
+    """Exact nats a word of the confidence sampler, by steps."""
+    figures = {}
+    for steps, count in SAMPLER_WINDOWS.items():
+        chosen = spread(windows, count)
+        parts = np.array_split(chosen, max(1, count // BATCH))
+        scores = [log_likelihood(model, part, steps=steps) for part in parts]
+        figures[str(steps)] = summary(-np.concatenate(scores), chosen)
+    return figures
+
+
+def summary(nats: NDArray[np.float64], windows: Windows) -> dict[str, Any]:
+    """Mean and standard error over windows, and the windows' own figures for paired differences."""
+    per_word = nats / windows.shape[1]
+    error = float(per_word.std(ddof=1) / np.sqrt(len(per_word)))
+    return {
+        "nats_per_word": float(per_word.mean()),
+        "standard_error": error,
+        "windows": len(windows),
+        "words": int(windows.size),
+        "nats_per_word_of_windows": [round(float(value), 5) for value in per_word],
+    }
+
+
+def perform(run: Run, windows: dict[str, Windows]) -> dict[str, Any]:
+    """Train and measure: everything that a run's file holds."""
+    begin = time.process_time()
+    with rightwards_only(run.ablation == "one direction"):
+        model, curve = train(run, windows)
+        trained = time.process_time()
+        test = spread(windows["test"], TEST_WINDOWS)
+        figures: dict[str, Any] = measure_bounds(run, model, test, TEST_TIMES)
+        if run.model != "autoregressive":
+            figures["sampler"] = measure_sampler(model, windows["test"])
+    sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
+    return {
+        "run": asdict(run),
+        "setup": setup(windows),
+        "parameters": sum(sizes.values()),
+        "parameters_but_embedding": sum(sizes.values()) - sizes["embedding"],
+        "curve": curve,
+        "test": figures,
+        "processor_seconds": {
+            "training": curve[-1]["processor_seconds"],
+            "with_curve": trained - begin,
+            "in_all": time.process_time() - begin,
+        },
+        "torch": torch.__version__,
+    }
+
+
+def setup(windows: dict[str, Windows]) -> dict[str, Any]:
+    """What all runs share; figures of another setup are not compared with these."""
+    return {
+        "words": {split: int(w.size) for split, w in windows.items()},
+        "unknown_share": {split: float((w == UNK).mean()) for split, w in windows.items()},
+        "vocabulary": WORDS,
+        "length": LENGTH,
+        "batch": BATCH,
+        "steps": STEPS,
+        "shape": SHAPE.to_dict(),
+        "training": TRAINING.model_dump(mode="json", exclude_defaults=True),
+        "bfloat16": has_bfloat16(),
+        "test_windows": TEST_WINDOWS,
+        "test_times": TEST_TIMES,
+        "sampler_windows": {str(steps): count for steps, count in SAMPLER_WINDOWS.items()},
+        "evaluation_seed": EVALUATION_SEED,
+    }
+
+
+def list_runs(output: Path, say: Callable[[str], None] = print) -> None:
+    for run in PLAN:
+        done = "done" if (output / f"{run.key}.json").is_file() else "to do"
+        say(f"{run.key:24}{done}")
+    say("give --data to make what is to do")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--data", type=Path, help="folder of train.txt, valid.txt and test.txt")
+    parser.add_argument("--only", nargs="*", default=[], help="keys of runs")
+    parser.add_argument("--output", type=Path, default=OUTPUT)
+    options = parser.parse_args()
+    if options.data is None:
+        list_runs(options.output)
+        return
+    torch.set_num_threads(1)
+    windows = read_windows(options.data)
+    for run in PLAN:
+        place = options.output / f"{run.key}.json"
+        if place.is_file() or (options.only and run.key not in options.only):
+            continue
+        result = perform(run, windows)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        write_json(place, result)
+        own = result["test"]["own"]
+        print(f"{run.key:24}{own['nats_per_word']:8.4f} ± {own['standard_error']:.4f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
