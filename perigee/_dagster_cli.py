@@ -24,6 +24,12 @@ COMMANDS = (("job", "execute"), ("job", "print"), ("asset", "materialize"), ("as
 SHORT_POINTERS = ("-a", "-f", "-m")
 POINTERS = ("--autoload-defs-module-name", "--module-name", "--package-name", "--python-file")
 POINTER_VARIABLES = ("DAGSTER_MODULE_NAME", "DAGSTER_PACKAGE_NAME", "DAGSTER_PYTHON_FILE")
+MATERIALIZE = ("asset", "materialize")
+MATERIALIZE_CONFIG = (
+    "DAGSTER_CLI_ASSET_MATERIALIZE_CONFIG_JSON",
+    '{"loggers": {"console": {}}}',
+)
+"""What the jobs say of themselves and ``asset materialize`` has to be told: log in short lines."""
 
 
 def dagster_arguments(argv: Sequence[str]) -> list[str] | None:
@@ -45,6 +51,11 @@ def dagster_arguments(argv: Sequence[str]) -> list[str] | None:
 def names_location(arguments: Sequence[str]) -> bool:
     """Whether Dagster's ``arguments`` say themselves where the code is (-mNAME and -m NAME)."""
     return any(a[:2] in SHORT_POINTERS or a.split("=")[0] in POINTERS for a in arguments)
+
+
+def gives_config(arguments: Sequence[str]) -> bool:
+    """Whether Dagster's ``arguments`` hold a configuration, to which none may be added."""
+    return any(a[:2] == "-c" or a.startswith("--config") for a in arguments)
 
 
 def fill_in(arguments: Sequence[str], environ: MutableMapping[str, str], directory: Path) -> None:
@@ -69,6 +80,8 @@ def fill_in(arguments: Sequence[str], environ: MutableMapping[str, str], directo
     said = any(environ.get(variable) for variable in POINTER_VARIABLES)
     if tuple(arguments[:2]) in COMMANDS and not said and not names_location(arguments[2:]):
         environ["DAGSTER_MODULE_NAME"] = MODULE
+        if tuple(arguments[:2]) == MATERIALIZE and not gives_config(arguments[2:]):
+            environ.setdefault(*MATERIALIZE_CONFIG)
 
 
 def start(argv: Sequence[str]) -> None:

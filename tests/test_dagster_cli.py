@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from perigee._dagster_cli import MODULE, dagster_arguments, fill_in
+from perigee._dagster_cli import MATERIALIZE_CONFIG, MODULE, dagster_arguments, fill_in
 
 PATIENT = {"GOMP_SPINCOUNT": "4000"}
 EXECUTE = ["job", "execute", "-j", "train_perigee"]
@@ -43,6 +43,24 @@ def test_job_execute_is_told_where_the_code_is(root: Path) -> None:
     environ: dict[str, str] = {}
     fill_in(EXECUTE, environ, root)
     assert environ == {"DAGSTER_HOME": str(root), "DAGSTER_MODULE_NAME": MODULE, **PATIENT}
+
+
+@pytest.mark.parametrize(
+    ("arguments", "is_told"),
+    [
+        (["asset", "materialize", "--select", "*"], True),
+        (["asset", "materialize", "--select", "*", "-c", "run.yaml"], False),
+        (["asset", "materialize", "--config-json={}", "--select", "*"], False),
+        (["asset", "list"], False),
+    ],
+)
+def test_asset_materialize_logs_in_short_lines_as_the_jobs_do(
+    root: Path, arguments: list[str], is_told: bool
+) -> None:
+    environ: dict[str, str] = {}
+    fill_in(arguments, environ, root)
+    assert environ["DAGSTER_MODULE_NAME"] == MODULE
+    assert (environ.get(MATERIALIZE_CONFIG[0]) == MATERIALIZE_CONFIG[1]) is is_told
 
 
 @pytest.mark.parametrize(
