@@ -5,11 +5,13 @@
 
 Weights are untrained: speed does not depend on them ([EOS] is never drawn). Whole texts are
 written from no prompt. Measurements take turns, so that a busy machine slows all of them; figures
-are medians over rounds.
+are medians over rounds. On a machine that others use, ``--clock processor`` with OMP_NUM_THREADS=1
+counts this process's own seconds.
 
 plain        the straightforward sampler (the papers' listings): in each step, logits at all
              positions, float64 Gumbel noise for every word of the vocabulary, the posterior's coin.
-             All its steps cost the same, so ``--plain-steps`` of them are timed and scaled up.
+             All its steps cost the same, so ``--plain-steps`` of them are timed and scaled up. One
+             text after the other, or eight of 2,048 words would take 40 GB.
 ancestral    the same distribution by perigee: logits and one number where a word is decided
 confidence   perigee's deterministic order: logits at masked positions
 peer         transformers' generate with a key-value cache, a Llama of as many weights outside the
@@ -43,28 +45,31 @@ from perigee.tokenizer.prime import EOS, MASK, SPECIAL_TOKENS, PrimeTokenizer
 from perigee.training.learner import build_denoiser
 
 Row = dict[str, float | int]
-KINDS = ("plain", "ancestral", "confidence", "peer")
+Job = tuple[str, int]
+"""A kind, and its number of steps where its cost is not simply in proportion to them."""
+SAMPLERS: tuple[SamplerName, ...] = ("ancestral", "confidence")
+KINDS = ("plain", *SAMPLERS, "peer")
+CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 
 
-def plain_steps(
-    denoiser: Denoiser, length: int, batch: int, steps: int, timed: int, seed: int
-) -> torch.Tensor:
-    """The first ``timed`` of ``steps`` steps of the straightforward ancestral sampler."""
+def plain_steps(denoiser: Denoiser, length: int, batch: int, steps: int, seed: int) -> torch.Tensor:
+    """The first ``steps`` steps of 128 of the straightforward ancestral sampler."""
     device = denoiser.output_weight.device
     generator = torch.Generator(device).manual_seed(seed)
     ids = torch.full((batch, length), MASK, device=device)
     with torch.inference_mode():
-        for step in range(timed):
+        for step in range(steps):
             hidden = denoiser.hidden(ids)
-            logits = denoiser.logits(hidden.flatten(0, 1)).double()
-            logits[:, [*NEVER_DRAWN, EOS]] = -torch.inf
-            noise = torch.rand(
-                logits.shape, generator=generator, dtype=torch.float64, device=device
-            )
-            words = (logits.log_softmax(-1) - (-noise.log()).log()).argmax(-1).view_as(ids)
-            coins = torch.rand(ids.shape, generator=generator, device=device)
-            is_decided = (ids == MASK) & (coins < 1 / (steps - step))
-            ids = torch.where(is_decided, words, ids)
+            for text, states in zip(ids, hidden, strict=True):
+                logits = denoiser.logits(states).double()
+                logits[:, [*NEVER_DRAWN, EOS]] = -torch.inf
+                noise = torch.rand(
+                    logits.shape, generator=generator, dtype=torch.float64, device=device
+                )
+                words = (logits.log_softmax(-1) - (-noise.log()).log()).argmax(-1)
+                coins = torch.rand(text.shape, generator=generator, device=device)
+                is_decided = (text == MASK) & (coins < 1 / (128 - step))
+                text.copy_(torch.where(is_decided, words, text))
     return ids
 
 
@@ -119,13 +124,13 @@ def peer_words(model: torch.nn.Module, length: int, batch: int) -> None:
     assert out.shape == (batch, length + 1)
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """Wall time of ``work``."""
-    started = time.perf_counter()
+def seconds(work: Callable[[], object], clock: Callable[[], float]) -> float:
+    """Seconds of ``work``."""
+    started = clock()
     work()
     if torch.cuda.is_available():
         torch.cuda.synchronize()
-    return time.perf_counter() - started
+    return clock() - started
 
 
 def measure(arguments: argparse.Namespace) -> list[Row]:
@@ -137,29 +142,28 @@ def measure(arguments: argparse.Namespace) -> list[Row]:
     denoiser = build_denoiser(settings, len(tokenizer)).to(device).eval()
     inside = sum(p.numel() for p in denoiser.parameters()) - denoiser.output_weight.numel()
     results: list[Row] = []
-    for length in arguments.lengths:
-        peer = None
+    for length, batch in itertools.product(arguments.lengths, arguments.batches):
+        jobs: dict[Job, Callable[[], object]] = {}
+        if "plain" in arguments.kinds:
+            timed = arguments.plain_steps
+            jobs["plain", 0] = partial(plain_steps, denoiser, length, batch, timed, 0)
         if find_spec("transformers") and "peer" in arguments.kinds:
             peer = peer_model(settings, len(tokenizer), inside, length).to(device)
-        for batch, steps in itertools.product(arguments.batches, arguments.steps):
-            timed = min(steps, arguments.plain_steps)
-            kinds: dict[str, Callable[[], object]] = {
-                "plain": partial(plain_steps, denoiser, length, batch, steps, timed, 0),
-                "ancestral": partial(ours, denoiser, tokenizer, "ancestral", length, batch, steps),
-                "confidence": partial(
-                    ours, denoiser, tokenizer, "confidence", length, batch, steps
-                ),
-            }
-            if peer is not None:
-                kinds["peer"] = partial(peer_words, peer, length, batch)
-            kinds = {kind: work for kind, work in kinds.items() if kind in arguments.kinds}
-            taken: dict[str, list[float]] = {kind: [] for kind in kinds}
-            for _ in range(arguments.rounds):
-                for kind, work in kinds.items():
-                    taken[kind].append(seconds(work) * (steps / timed if kind == "plain" else 1.0))
-            row: Row = {"length": length, "batch": batch, "steps": steps, "plain_steps": timed}
-            for kind, found in taken.items():
-                row[f"{kind}_words_per_second"] = length * batch / statistics.median(found)
+            jobs["peer", 0] = partial(peer_words, peer, length, batch)
+        for kind, steps in itertools.product(SAMPLERS, arguments.steps):
+            if kind in arguments.kinds:
+                jobs[kind, steps] = partial(ours, denoiser, tokenizer, kind, length, batch, steps)
+        taken: dict[Job, list[float]] = {job: [] for job in jobs}
+        for _ in range(arguments.rounds):
+            for job, work in jobs.items():
+                taken[job].append(seconds(work, CLOCKS[arguments.clock]))
+        middle = {job: statistics.median(found) for job, found in taken.items()}
+        for steps in arguments.steps:
+            row: Row = {"length": length, "batch": batch, "steps": steps}
+            for kind in arguments.kinds:
+                if (time_taken := middle.get((kind, steps), middle.get((kind, 0)))) is not None:
+                    scale = steps / arguments.plain_steps if kind == "plain" else 1.0
+                    row[f"{kind}_words_per_second"] = length * batch / (time_taken * scale)
             results.append(row)
             print(line(row), flush=True)
     return results
@@ -183,6 +187,7 @@ def main() -> None:
     parser.add_argument("--batches", type=int, nargs="+", default=[1, 8])
     parser.add_argument("--steps", type=int, nargs="+", default=[6, 32, 128])
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--clock", default="wall", choices=CLOCKS)
     parser.add_argument("--plain-steps", type=int, default=2)
     parser.add_argument("--kinds", nargs="+", default=KINDS, choices=KINDS)
     parser.add_argument("--output", type=Path, default=Path("artifacts/benchmarks/generation.json"))
@@ -195,6 +200,7 @@ def main() -> None:
         "config": arguments.config,
         "vocabulary": arguments.vocabulary,
         "rounds": arguments.rounds,
+        "clock": arguments.clock,
         "torch": torch.__version__,
         "threads": torch.get_num_threads(),
         "machine": platform.processor() or platform.machine(),
