@@ -4,6 +4,7 @@ As ``torchrun --standalone --nproc-per-node PROCESSES -m assets.training_process
 worker is told by the exit status, as a shell does, and not by a page of traces.
 """
 
+import logging
 import os
 import sys
 from collections.abc import Iterable
@@ -23,7 +24,7 @@ def exit_status(statuses: Iterable[int]) -> int:
 
 def main(processes: int) -> int:
     """Run the training in so many processes; the exit status."""
-    os.environ.setdefault("LOGLEVEL", "CRITICAL")  # read by torch when it is imported
+    logging.disable(logging.ERROR)  # torchrun's own account of what the exit status tells
     # gloo looks for the machine's name otherwise, which need not lead anywhere
     os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
     threads = max(1, (os.cpu_count() or 1) // processes)

@@ -68,8 +68,8 @@ def checkpoint_specs(epochs: int) -> list[dg.AssetSpec]:
     ]
 
 
-def epoch_metadata(settings: Settings, report: EpochReport) -> dict[str, Any]:
-    """What the UI shows of an epoch: its bound, its speed, the loss so far."""
+def epoch_metadata(settings: Settings, report: EpochReport, text: str) -> dict[str, Any]:
+    """What the UI shows of an epoch: its bound, its speed, the loss so far, a text of it."""
     return {
         "epoch": report.epoch,
         "training loss (nats a word)": report.train_loss,
@@ -78,6 +78,7 @@ def epoch_metadata(settings: Settings, report: EpochReport) -> dict[str, Any]:
         "words a second": report.tokens_per_second,
         "seconds": report.seconds,
         "loss so far": training_curve(read_log(Path(settings.training.log_path)), report.epoch),
+        "sample text": text,
         "checkpoint": dg.MetadataValue.path(report.checkpoint.absolute()),
     }
 
@@ -98,6 +99,7 @@ def epoch_result(
     context: dg.AssetExecutionContext,
     settings: Settings,
     report: EpochReport,
+    text: str,
     findings: Mapping[dg.AssetCheckKey, Finding],
 ) -> dg.MaterializeResult:
     """The epoch with its metadata, and those of its checks that were asked for."""
@@ -108,7 +110,7 @@ def epoch_result(
     ]
     built = Built(report.checkpoint / MANIFEST, report.manifest, report.reused)
     key = checkpoint_key(report.epoch)
-    return materialized(key, built, epoch_metadata(settings, report), checks)
+    return materialized(key, built, epoch_metadata(settings, report, text), checks)
 
 
 def build_training(epochs: int) -> dg.AssetsDefinition:
@@ -144,9 +146,9 @@ def build_training(epochs: int) -> dg.AssetsDefinition:
                 descriptors=[lock],
             )
             with closing(trained):  # a checkpoint that is found wanting stops it
-                for report in trained:
+                for report, text in trained:
                     findings = dict(epoch_findings(settings, report))
-                    yield epoch_result(context, settings, report, findings)
+                    yield epoch_result(context, settings, report, text, findings)
                     verified = findings[dg.AssetCheckKey(checkpoint_key(report.epoch), VERIFIED)]
                     if verified.problem:
                         raise CheckpointError(verified.problem)

@@ -6,7 +6,7 @@ in; out go, as they happen, lists that begin with their kind::
     ["progress", task, done, total, unit]       what the library tells its observer
     ["record", event, values]
     ["say", line, level]
-    ["epoch", epoch, reused]                    its checkpoint is on disk
+    ["epoch", epoch, reused, text]              its checkpoint is on disk, and denoised the text
     ["error", name of the class, line]          of perigee.errors; the last one
 
 Under torchrun the first process speaks for all.
@@ -32,6 +32,7 @@ from perigee.errors import Interrupted, PerigeeError
 from perigee.observer import SILENT, Level, Observer, Scalar
 
 if TYPE_CHECKING:
+    from perigee.settings import Settings
     from perigee.training.reports import EpochReport
 
 SECONDS_BETWEEN_MESSAGES = 1.0
@@ -79,29 +80,42 @@ class PipesObserver:
         return True
 
 
-def train(extras: Mapping[str, Any], observer: Observer) -> "Iterator[EpochReport]":
-    """Train the epochs that the run asks for; one report as each is on disk."""
+def train(extras: Mapping[str, Any], observer: Observer) -> "Iterator[tuple[EpochReport, str]]":
+    """Train the epochs that the run asks for; as each is on disk, its report and a text of it."""
     from perigee.settings import Settings
     from perigee.training.processes import joined_processes
     from perigee.training.trainer import train_epochs
 
     settings = Settings.model_validate_json(extras["settings"])
     with joined_processes(os.environ, settings.training.use_gpu, SILENT) as processes:
-        yield from train_epochs(
+        for report in train_epochs(
             settings,
             epochs=extras["epochs"],
             on_change=extras["on_change"],
             observer=observer,
             processes=processes,
-        )
+        ):
+            is_first = processes.rank == 0
+            yield report, text_of(settings, report, observer) if is_first else ""
+
+
+def text_of(settings: "Settings", report: "EpochReport", observer: Observer) -> str:
+    """A text of an epoch; none is no reason to end the training."""
+    from perigee.generation.epoch_text import epoch_text
+
+    try:
+        return epoch_text(settings, report.checkpoint)
+    except PerigeeError as error:
+        observer.say(f"no text of epoch {report.epoch}: {error}", "warning")
+        return ""
 
 
 def speak(pipes: PipesContext, lifeline: Lifeline) -> int:
     """Train and tell the run of it; the exit status."""
     observer = PipesObserver(pipes.report_custom_message, lambda: lifeline.is_cut)
     try:
-        for report in train(pipes.extras, observer):
-            pipes.report_custom_message(["epoch", report.epoch, report.reused])
+        for report, text in train(pipes.extras, observer):
+            pipes.report_custom_message(["epoch", report.epoch, report.reused, text])
             lifeline.wait_for_permit()
     except PerigeeError as error:
         pipes.report_custom_message(["error", type(error).__name__, str(error)])

@@ -59,8 +59,8 @@ class Inbox:
         self._observer = observer
         self._read = 0
 
-    def epochs(self) -> Iterator[tuple[int, bool]]:
-        """Pass on what is new; yields each epoch that is done, and whether it stood already."""
+    def epochs(self) -> Iterator[tuple[int, bool, str]]:
+        """Pass on what is new; yields each epoch that is done, if it stood already, and a text."""
         for message in self._session.get_custom_messages()[self._read :]:
             self._read += 1
             match message:
@@ -70,8 +70,8 @@ class Inbox:
                     self._observer.record(event, values)
                 case "say", line, level:
                     self._observer.say(line, level)
-                case "epoch", epoch, reused:
-                    yield epoch, reused
+                case "epoch", epoch, reused, text:
+                    yield epoch, reused, text
                 case "error", name, line:
                     self.error = getattr(errors, name)(line)
                 case _:
@@ -86,8 +86,8 @@ def train_apart(
     on_change: str,
     observer: Observer,
     descriptors: Sequence[int] = (),
-) -> Iterator[EpochReport]:
-    """Train in a process of its own; yield each epoch's report as its checkpoint is on disk.
+) -> Iterator[tuple[EpochReport, str]]:
+    """Train in a process of its own; as each epoch is on disk, yield its report and a text of it.
 
     The process begins the next epoch when the report has been taken note of. Closing the generator,
     an interrupt of the run, and the end of this process stop it; it keeps a snapshot.
@@ -123,16 +123,16 @@ def train_apart(
         child = Child(command(settings), environ, descriptors)
         try:
             while child.is_running():
-                for epoch, reused in inbox.epochs():
-                    yield report_of(settings, epoch, reused)
+                for epoch, reused, text in inbox.epochs():
+                    yield report_of(settings, epoch, reused), text
                     child.go_on()
                 time.sleep(SECONDS_BETWEEN_LOOKS)
         except (dg.DagsterExecutionInterruptedError, KeyboardInterrupt) as stop:
             interrupt = stop
         finally:
             status = child.stop()
-    for epoch, reused in inbox.epochs():
-        yield report_of(settings, epoch, reused)
+    for epoch, reused, text in inbox.epochs():
+        yield report_of(settings, epoch, reused), text
     if error := explanation(status, settings, inbox.error, interrupt):
         raise error from None
 

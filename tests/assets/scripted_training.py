@@ -46,7 +46,7 @@ def happen(what: str, observer: Observer) -> None:
             raise getattr(errors, name)("epoch 2 cannot go on", remedy="select 1 too")
 
 
-def train(extras: Mapping[str, Any], observer: Observer) -> Iterator[EpochReport]:
+def train(extras: Mapping[str, Any], observer: Observer) -> Iterator[tuple[EpochReport, str]]:
     settings = Settings.model_validate_json(extras["settings"])
     with Path("calls.jsonl").open("a") as calls:
         calls.write(json.dumps([extras["epochs"], extras["on_change"], os.getpid()]) + "\n")
@@ -65,7 +65,9 @@ def train(extras: Mapping[str, Any], observer: Observer) -> Iterator[EpochReport
             file.write(json.dumps(record) + "\n")
         observer.record("step", record)
         observer.say(f"epoch {epoch} is scripted")
-        yield EpochReport(epoch, path, manifest, bound, {"nats_per_word": bound}, 9.0, 1.0, reused)
+        values = {"nats_per_word": bound}
+        report = EpochReport(epoch, path, manifest, bound, values, 9.0, 1.0, reused)
+        yield report, f"the text of epoch {epoch}"
 
 
 if __name__ == "__main__":

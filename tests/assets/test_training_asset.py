@@ -89,6 +89,7 @@ def test_epochs_are_reported_with_version_curve_and_checks(
     assert str(shown.metadata["loss so far"].value).startswith(
         "![loss so far](data:image/png;base64,"
     )
+    assert shown.metadata["sample text"].value == "the text of epoch 2"
     assert shown.metadata["reused"].value is False
     checks = {
         (c.asset_key.to_user_string()[-1], c.check_name): c

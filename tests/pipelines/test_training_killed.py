@@ -31,6 +31,9 @@ oscillator_count = 2
 num_heads = 2
 mamba_repeat = 1
 max_radius = 24
+[generation]
+steps = 2
+length = 16
 [training]
 sequence_length = 32
 stride = 32
@@ -157,6 +160,7 @@ def stored(root: Path) -> list[tuple[DagsterRunStatus, list[tuple[int, bool]]]]:
         for run in reversed(instance.get_runs()):
             kind = DagsterEventType.ASSET_MATERIALIZATION
             events = [e.asset_materialization for e in instance.all_logs(run.run_id, of_type=kind)]
+            assert all(e is not None and e.metadata["sample text"].value for e in events)
             epochs = [
                 (int(str(e.metadata["epoch"].value)), bool(e.metadata["reused"].value))
                 for e in events
