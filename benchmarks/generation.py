@@ -12,6 +12,7 @@ plain        the straightforward sampler (the papers' listings): in each step, l
              positions, float64 Gumbel noise for every word of the vocabulary, the posterior's coin.
              All its steps cost the same, so ``--plain-steps`` of them are timed and scaled up. One
              text after the other, or eight of 2,048 words would take 40 GB.
+plain 32     the same with float32 noise, which draws at a lower temperature than asked for
 ancestral    the same distribution by perigee: logits and one number where a word is decided
 confidence   perigee's deterministic order: logits at masked positions
 peer         transformers' generate with a key-value cache, a Llama of as many weights outside the
@@ -48,24 +49,25 @@ Row = dict[str, float | int]
 Job = tuple[str, int]
 """A kind, and its number of steps where its cost is not simply in proportion to them."""
 SAMPLERS: tuple[SamplerName, ...] = ("ancestral", "confidence")
-KINDS = ("plain", *SAMPLERS, "peer")
+PLAIN = {"plain": torch.float64, "plain 32": torch.float32}
+KINDS = (*PLAIN, *SAMPLERS, "peer")
 CLOCKS = {"wall": time.perf_counter, "processor": time.process_time}
 
 
-def plain_steps(denoiser: Denoiser, length: int, batch: int, steps: int, seed: int) -> torch.Tensor:
+def plain_steps(
+    denoiser: Denoiser, length: int, batch: int, steps: int, dtype: torch.dtype
+) -> torch.Tensor:
     """The first ``steps`` steps of 128 of the straightforward ancestral sampler."""
     device = denoiser.output_weight.device
-    generator = torch.Generator(device).manual_seed(seed)
+    generator = torch.Generator(device).manual_seed(0)
     ids = torch.full((batch, length), MASK, device=device)
     with torch.inference_mode():
         for step in range(steps):
             hidden = denoiser.hidden(ids)
             for text, states in zip(ids, hidden, strict=True):
-                logits = denoiser.logits(states).double()
+                logits = denoiser.logits(states).to(dtype)
                 logits[:, [*NEVER_DRAWN, EOS]] = -torch.inf
-                noise = torch.rand(
-                    logits.shape, generator=generator, dtype=torch.float64, device=device
-                )
+                noise = torch.rand(logits.shape, generator=generator, dtype=dtype, device=device)
                 words = (logits.log_softmax(-1) - (-noise.log()).log()).argmax(-1)
                 coins = torch.rand(text.shape, generator=generator, device=device)
                 is_decided = (text == MASK) & (coins < 1 / (128 - step))
@@ -144,15 +146,17 @@ def measure(arguments: argparse.Namespace) -> list[Row]:
     results: list[Row] = []
     for length, batch in itertools.product(arguments.lengths, arguments.batches):
         jobs: dict[Job, Callable[[], object]] = {}
-        if "plain" in arguments.kinds:
-            timed = arguments.plain_steps
-            jobs["plain", 0] = partial(plain_steps, denoiser, length, batch, timed, 0)
+        for kind, dtype in PLAIN.items():
+            if kind in arguments.kinds:
+                timed = arguments.plain_steps
+                jobs[kind, 0] = partial(plain_steps, denoiser, length, batch, timed, dtype)
         if find_spec("transformers") and "peer" in arguments.kinds:
             peer = peer_model(settings, len(tokenizer), inside, length).to(device)
             jobs["peer", 0] = partial(peer_words, peer, length, batch)
-        for kind, steps in itertools.product(SAMPLERS, arguments.steps):
-            if kind in arguments.kinds:
-                jobs[kind, steps] = partial(ours, denoiser, tokenizer, kind, length, batch, steps)
+        for sampler, steps in itertools.product(SAMPLERS, arguments.steps):
+            if sampler in arguments.kinds:
+                work = partial(ours, denoiser, tokenizer, sampler, length, batch, steps)
+                jobs[sampler, steps] = work
         taken: dict[Job, list[float]] = {job: [] for job in jobs}
         for _ in range(arguments.rounds):
             for job, work in jobs.items():
@@ -162,7 +166,7 @@ def measure(arguments: argparse.Namespace) -> list[Row]:
             row: Row = {"length": length, "batch": batch, "steps": steps}
             for kind in arguments.kinds:
                 if (time_taken := middle.get((kind, steps), middle.get((kind, 0)))) is not None:
-                    scale = steps / arguments.plain_steps if kind == "plain" else 1.0
+                    scale = steps / arguments.plain_steps if kind in PLAIN else 1.0
                     row[f"{kind}_words_per_second"] = length * batch / (time_taken * scale)
             results.append(row)
             print(line(row), flush=True)
