@@ -29,14 +29,15 @@ from perigee.observer import SILENT, Observer
 from perigee.settings import Settings
 
 STAGE = "model_card"
-CODE_VERSION = "1"
+CODE_VERSION = "2"
 
 LIMITS = """\
 - It writes what its sources are like, errors, prejudice and private matters included; nothing was
   filtered for them. It knows no facts and follows no instructions.
 - Words outside the vocabulary are [UNK] to it; text is lower case.
 - A bound is an upper bound of the negative log-likelihood a word, [EOS] and [UNK] included, and can
-  be compared with figures of the same vocabulary and windows only."""
+  be compared with figures of the same vocabulary and windows only. The open-vocabulary figure
+  can be compared across vocabularies, for the same text in lower case."""
 
 
 def build_model_card(

@@ -180,3 +180,5 @@ def test_the_mean_over_windows_and_its_error() -> None:
     left_out = [np.delete(nats, i).sum() / (26 - n) for i, n in enumerate([4] * 6 + [2])]
     jackknife = math.sqrt(6 / 7 * ((np.array(left_out) - np.mean(left_out)) ** 2).sum())
     assert two.standard_error == pytest.approx(jackknife, rel=0.1)
+    residuals = nats - two.nats_per_word * np.array([4] * 6 + [2])
+    assert two.standard_error == pytest.approx(math.sqrt(7 / 6 * (residuals**2).sum()) / 26)
