@@ -40,14 +40,16 @@ def materialized(
     Dagster skips no step by itself; a step that found its work done reports the same version
     again, so that what hangs on it stays fresh, and says that it was reused.
     """
+    shown = shown or {}
+    counts = {k: v for k, v in built.manifest.counts.items() if isinstance(v, (int, float, str))}
     return dg.MaterializeResult(
         asset_key=key,
         data_version=dg.DataVersion(built.manifest.version),
         metadata={
             "reused": built.reused,
-            **{k: v for k, v in built.manifest.counts.items() if isinstance(v, (int, float, str))},
+            **shown,  # first, as the page shows it: what people come for
+            **{k: v for k, v in counts.items() if k not in shown},
             **manifest_metadata(built.path, built.manifest),
-            **(shown or {}),
         },
         tags={"perigee/reused": str(built.reused).lower()},
         check_results=checks,

@@ -124,10 +124,10 @@ class Chromium:
                 clickCount=1,
             )
 
-    def press(self, key: str) -> None:
-        """Press and release a key: Escape, Enter."""
+    def press(self, key: str, code: str, *, alt: bool = False) -> None:
+        """Press and release a key, ``e`` and its ``KeyE``, with or without Alt."""
         for kind in ("keyDown", "keyUp"):
-            self.ask("Input.dispatchKeyEvent", type=kind, key=key, code=key)
+            self.ask("Input.dispatchKeyEvent", type=kind, key=key, code=code, modifiers=int(alt))
 
     def screenshot(self, path: Path) -> None:
         """Write what is to be seen as a PNG."""
@@ -142,6 +142,14 @@ class Chromium:
             if event["method"] == "Runtime.consoleAPICalled":
                 found.append(json.dumps(event["params"]))
         return found
+
+    def console_errors(self) -> list[str]:
+        """What the page's scripts reported as errors."""
+        calls = (e["params"] for e in self.events if e["method"] == "Runtime.consoleAPICalled")
+        thrown = [e for e in self.events if e["method"] == "Runtime.exceptionThrown"]
+        return [json.dumps(c) for c in calls if c["type"] == "error"] + [
+            json.dumps(error) for error in thrown
+        ]
 
     def requests(self) -> list[str]:
         """Everything that the page asked for."""
