@@ -10,8 +10,8 @@ from pathlib import Path
 import dagster as dg
 
 from assets.lifeline import SECONDS_BETWEEN_LOOKS, STOP_SECONDS, Child
-from assets.torchrun import SIGNALLED
 from perigee import errors
+from perigee.cli.torchrun import SIGNALLED
 from perigee.errors import Interrupted, PerigeeError, TrainingError
 from perigee.manifest import read_manifest
 from perigee.observer import Observer
@@ -26,9 +26,9 @@ ROOT = Path(__file__).parents[1]
 def command(settings: Settings) -> list[str]:
     """What is started: one process, or torchrun with several."""
     processes = settings.training.processes
-    if processes == 1:
-        return [sys.executable, "-m", "assets.training_process"]
-    return [sys.executable, "-m", "assets.torchrun", str(processes)]
+    several = [] if processes == 1 else ["perigee.cli.torchrun", str(processes)]
+    module = "assets.training_process"
+    return [sys.executable, "-m", *several, module]
 
 
 def environment() -> dict[str, str]:

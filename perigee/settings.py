@@ -89,7 +89,7 @@ class TrainingSettings(Section):
     """Forward and backward passes a step is divided into; must divide batch_size."""
     processes: Positive = 1
     """Processes of this machine that share each step's batch, one for each card; above 1, torchrun
-    starts them under Dagster. The weights are the same to rounding."""
+    starts them. Losses are the same to rounding, weights only as long as that stays small."""
     epochs: Positive = 8
     """Passes over the windows."""
     learning_rate: Annotated[float, Field(gt=0.0)] = 1.5e-4

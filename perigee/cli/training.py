@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from contextlib import nullcontext
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from perigee.cli.console import ConsoleObserver
+from perigee.cli.torchrun import is_wanted, launch
 
 if TYPE_CHECKING:
     from perigee.training.reports import TrainingReport
@@ -32,13 +34,15 @@ def train(
 ) -> None:
     """Train on the unified documents: vocabulary and windows if they are missing, then epochs.
 
-    On several devices: torchrun --nproc-per-node N -m perigee train CONFIG.
+    With [training] processes above 1, torchrun starts so many of it, one for each device.
     """
     from perigee import stages
     from perigee.config import load_settings, resume_requested
     from perigee.observer import SILENT
 
     settings = load_settings(config)
+    if is_wanted(settings.training.processes, os.environ):
+        sys.exit(launch(settings.training.processes, "perigee", sys.argv[1:]))
     resume = (resume or resume_requested()) and not fresh
     first = os.environ.get("RANK", "0") == "0"
     with ConsoleObserver() if first else nullcontext(SILENT) as observer:

@@ -205,10 +205,10 @@ class EpochRunner:
 
     def _interrupt(self) -> NoReturn:
         progress = self.learner.progress
-        path = self.keeper.write_snapshot(self.learner)
+        kept = self.keeper.write_snapshot(self.learner) or "the first process's snapshot"
         raise Interrupted(
             f"stopped by {self._stop.signal_name or 'request'} after step {progress.epoch_step} of "
-            f"{self.steps} of epoch {progress.epoch}; everything is kept in {path}",
+            f"{self.steps} of epoch {progress.epoch}; everything is kept in {kept}",
             remedy="go on with --resume, or by running the job again",
         )
 

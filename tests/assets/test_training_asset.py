@@ -216,6 +216,39 @@ def test_a_stop_by_the_ui_cancels_the_run_and_is_not_retried(
     assert not Path(f"/proc/{trainer.process()}").exists()
 
 
+def epochs_job() -> dg.JobDefinition:
+    """A job of the epochs that another run can follow up."""
+    definitions = dg.Definitions(
+        assets=[build_training(3)],
+        resources={"settings_file": SettingsFile()},
+        jobs=[dg.define_asset_job("epochs", executor_def=dg.in_process_executor)],
+    )
+    return definitions.resolve_job_def("epochs")
+
+
+def test_a_re_execution_from_failure_goes_on(trainer: Script) -> None:
+    trainer.at = {2: "SIGKILL"}
+    job = dg.reconstructable(epochs_job)
+    with dg.DagsterInstance.local_temp() as instance:
+        with dg.execute_job(job, instance) as first:
+            assert not first.success
+        trainer.at = {}
+        options = dg.ReexecutionOptions.from_failure(first.run_id, instance)
+        with dg.execute_job(job, instance, reexecution_options=options) as again:
+            assert again.success
+        kind = dg.DagsterEventType.ASSET_MATERIALIZATION
+        reported = [
+            [
+                (entry.asset_materialization.metadata["epoch"].value, reused.value)
+                for entry in instance.all_logs(run_id, of_type=kind)
+                if entry.asset_materialization
+                and (reused := entry.asset_materialization.metadata["reused"])
+            ]
+            for run_id in (first.run_id, again.run_id)
+        ]
+    assert reported == [[(1, False)], [(1, True), (2, False), (3, False)]]
+
+
 def test_a_signal_to_the_training_process_alone_ends_the_run(
     instance: dg.DagsterInstance, trainer: Script
 ) -> None:

@@ -9,7 +9,6 @@ from typing import Any
 
 import pytest
 
-from assets.torchrun import exit_status
 from assets.training_process import PipesObserver
 from assets.training_run import ROOT, command, environment, explanation
 from perigee.errors import Interrupted, TrainingError
@@ -38,7 +37,8 @@ def test_several_processes_are_torchruns() -> None:
     one = Settings()
     several = Settings(training=TrainingSettings(processes=4, batch_size=4))
     assert command(one) == [sys.executable, "-m", "assets.training_process"]
-    assert command(several) == [sys.executable, "-m", "assets.torchrun", "4"]
+    module = "assets.training_process"
+    assert command(several) == [sys.executable, "-m", "perigee.cli.torchrun", "4", module]
 
 
 def test_the_process_finds_the_code_and_its_threads_are_patient(
@@ -50,13 +50,6 @@ def test_the_process_finds_the_code_and_its_threads_are_patient(
     assert environment()["GOMP_SPINCOUNT"] == "4000"
     monkeypatch.setenv("GOMP_SPINCOUNT", "7")
     assert environment()["GOMP_SPINCOUNT"] == "7"
-
-
-@pytest.mark.parametrize(
-    ("statuses", "one"), [([], 0), ([2], 2), ([75, 2], 75), ([2, -9], 137), ([-11], 139)]
-)
-def test_of_several_ends_a_signals_comes_first(statuses: list[int], one: int) -> None:
-    assert exit_status(statuses) == one
 
 
 UNREACHABLE = TrainingError("the other processes cannot be reached")
