@@ -1,7 +1,8 @@
 """Runs whose process is gone: found, and marked as failed.
 
 Nobody watches the process of a ``dagster job execute``: killed, its run stays STARTED for ever and
-keeps its slot in the pool, so that queued trainings would wait for ever too (Dagster 1.13).
+keeps its slot in the pool, so that queued trainings would wait for ever too (Dagster 1.13). The
+code server watches the runs that it launched, but not past its own end, or that of the database.
 """
 
 import os
@@ -11,8 +12,6 @@ from pathlib import Path
 import dagster as dg
 from dagster import DagsterEventType, DagsterRunStatus, RunsFilter
 
-LAUNCHED_TAG = ".dagster/grpc_info"
-"""On runs that the webserver or the daemon launched: their code server watches them."""
 HOST_TAG = "perigee/host"
 """The machine where a run's command was given: process numbers mean something there only."""
 
@@ -37,11 +36,13 @@ def fail_orphans(instance: dg.DagsterInstance) -> list[str]:
     failed = []
     here = RunsFilter(statuses=[DagsterRunStatus.STARTED], tags={HOST_TAG: socket.gethostname()})
     for run in instance.get_runs(filters=here):
-        if LAUNCHED_TAG in run.tags:
-            continue
         for start in instance.all_logs(run.run_id, of_type=DagsterEventType.RUN_START)[:1]:
             pid = start.dagster_event.pid if start.dagster_event else None
-            if pid is not None and not is_alive(pid, start.timestamp):
+            if pid is None or is_alive(pid, start.timestamp):
+                continue
+            # now that it is gone its last word is there: it may have been that all went well
+            last = instance.get_run_by_id(run.run_id)
+            if last is not None and last.status == DagsterRunStatus.STARTED:
                 instance.report_run_failed(run, f"process {pid} of this run is gone")
                 failed.append(run.run_id)
     return failed
@@ -53,6 +54,6 @@ def fail_orphans(instance: dg.DagsterInstance) -> list[str]:
     description="Fails runs whose process was killed, so that queued ones can start.",
 )
 def orphaned_runs(context: dg.SensorEvaluationContext) -> dg.SkipReason:
-    """Looks at the runs of this machine's command lines."""
+    """Looks at the runs of this machine."""
     failed = fail_orphans(context.instance)
     return dg.SkipReason(f"failed {', '.join(failed)}" if failed else "no orphaned run")

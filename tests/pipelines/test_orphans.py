@@ -9,9 +9,10 @@ from pathlib import Path
 
 import dagster as dg
 import pytest
-from dagster import DagsterRunStatus
+from dagster import DagsterEvent, DagsterEventType, DagsterRunStatus
 
-from pipelines.orphans import HOST_TAG, LAUNCHED_TAG, fail_orphans, is_alive, orphaned_runs
+from pipelines import orphans
+from pipelines.orphans import HOST_TAG, fail_orphans, is_alive, orphaned_runs
 
 
 @dg.asset
@@ -23,8 +24,6 @@ def started_run(
     instance: dg.DagsterInstance, pid: int, tags: dict[str, str] | None = None
 ) -> dg.DagsterRun:
     """A run that process ``pid`` of this machine has started."""
-    from dagster._core.events import DagsterEvent, DagsterEventType
-
     job = dg.Definitions(assets=[nothing]).resolve_implicit_global_asset_job_def()
     here = {HOST_TAG: socket.gethostname()}
     run = instance.create_run_for_job(job, tags={**here, **(tags or {})})
@@ -66,13 +65,26 @@ def test_names_of_processes_may_hold_anything(tmp_path: Path) -> None:
 
 def test_orphans_fail_and_the_living_go_on(instance: dg.DagsterInstance, gone: int) -> None:
     orphan, living = started_run(instance, gone), started_run(instance, os.getpid())
-    watched = started_run(instance, gone, {LAUNCHED_TAG: "{}"})
     elsewhere = started_run(instance, gone, {HOST_TAG: "another machine"})
     assert fail_orphans(instance) == [orphan.run_id]
     assert status(instance, elsewhere) == DagsterRunStatus.STARTED
     assert status(instance, orphan) == DagsterRunStatus.FAILURE
     assert status(instance, living) == DagsterRunStatus.STARTED
-    assert status(instance, watched) == DagsterRunStatus.STARTED
+
+
+def test_a_run_that_ends_well_while_it_is_looked_at_is_no_orphan(
+    instance: dg.DagsterInstance, gone: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = started_run(instance, gone)
+
+    def has_just_ended(*_arguments: object) -> bool:
+        event = DagsterEvent(DagsterEventType.RUN_SUCCESS.value, run.job_name)
+        instance.report_dagster_event(event, run.run_id)
+        return False
+
+    monkeypatch.setattr(orphans, "is_alive", has_just_ended)
+    assert fail_orphans(instance) == []
+    assert status(instance, run) == DagsterRunStatus.SUCCESS
 
 
 def test_the_sensor_says_what_it_did(instance: dg.DagsterInstance, gone: int) -> None:
