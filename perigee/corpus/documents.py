@@ -8,6 +8,7 @@ from which inputs, with which settings and with which losses both were made.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
@@ -15,7 +16,7 @@ from typing import NamedTuple
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from perigee.corpus.cleaning import clean
+from perigee.corpus.cleaning import Texts, clean_all, join_texts
 from perigee.corpus.duplicates import SeenTexts
 
 SPLITS = ("train", "valid", "test")
@@ -86,8 +87,8 @@ class Origin(NamedTuple):
 class Document(NamedTuple):
     """A clean document."""
 
-    line: bytes
-    """UTF-8 without line ends."""
+    line: bytes | memoryview
+    """UTF-8 without line ends; mostly a view of its block, copied only to be written."""
     words: int
     """Runs of anything but white space."""
     digest: bytes
@@ -95,12 +96,19 @@ class Document(NamedTuple):
     origin: Origin
 
 
+def prepare_all(texts: Texts, origins: Sequence[Origin]) -> list[Document | str]:
+    """The document in every text, or ``empty`` if nothing is left after cleaning."""
+    lines, words = clean_all(texts)
+    return [
+        Document(line, count, hashlib.sha256(line).digest(), origin) if count else "empty"
+        for line, count, origin in zip(lines, words, origins, strict=True)
+    ]
+
+
 def prepare(data: bytes, origin: Origin) -> Document | None:
     """The document in ``data`` (valid UTF-8), or ``None`` if nothing is left after cleaning."""
-    line, words = clean(data)
-    if not line:
-        return None
-    return Document(line, words, hashlib.sha256(line).digest(), origin)
+    document = prepare_all(join_texts([data]), [origin])[0]
+    return None if isinstance(document, str) else document
 
 
 def read_digests(index: Path, seen: SeenTexts) -> None:

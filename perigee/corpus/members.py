@@ -7,29 +7,26 @@ line, or the rest of that member, and is counted by reason (see :class:`Lost`).
 
 from __future__ import annotations
 
-import json
 import tarfile
 from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import islice
-from typing import Any, BinaryIO, NoReturn, cast
+from typing import BinaryIO, NamedTuple, NoReturn, cast
 
-import orjson
-
+from perigee.corpus.ahead import in_order
 from perigee.corpus.bytestream import ByteStream
-from perigee.corpus.cleaning import clean_label, encode
-from perigee.corpus.documents import Document, Origin, prepare
+from perigee.corpus.cleaning import clean_label
+from perigee.corpus.documents import Document
 from perigee.corpus.duplicates import SeenTexts
-from perigee.corpus.frames import ContentLimits, MemberError, read_lines
+from perigee.corpus.frames import ContentLimits, MemberError, read_blocks
+from perigee.corpus.pages import MEMBER_SUFFIX, read_pages
 from perigee.errors import SourceError
 from perigee.observer import Observer
 
-SOURCE = "openwebtext2"
-MEMBER_SUFFIX = ".jsonl.zst"
-
 _TAR_BUFFER = 1 << 16
 _LARGEST_HEADER = 1 << 20
+_AHEAD = 0.25
 _EXTENDED = (
     tarfile.XHDTYPE,
     tarfile.XGLTYPE,
@@ -52,6 +49,8 @@ class Lost:
     reasons: Counter[str] = field(default_factory=Counter)
     members: int = 0
     """Members that could not be read to their ends."""
+    archive_bytes: int = 0
+    """Bytes of the archive that what was given out so far stands in."""
 
     def take(self) -> Counter[str]:
         """The counts since the last call."""
@@ -69,16 +68,41 @@ def unseen(documents: Iterator[Document], seen: SeenTexts, lost: Lost) -> Iterat
             yield document
 
 
+class _Job(NamedTuple):
+    """A block of lines to be read, or what became of a member."""
+
+    member: str
+    row: int
+    data: bytes | None
+    """``None`` for a line that is too long."""
+    longest: int
+    position: int
+    """Bytes of the archive read so far."""
+    failure: str = ""
+    """Why the rest of the member is lost."""
+
+
+class _Done(NamedTuple):
+    job: _Job
+    documents: list[Document | str]
+
+
 def read_documents(
     stream: ByteStream, place: str, lost: Lost, limits: ContentLimits, observer: Observer
 ) -> Iterator[Document]:
-    """The documents of an archive in order; not one byte is drawn for those not asked for.
+    """The documents of an archive in order; hardly a byte is drawn for those not asked for.
 
     Raises
     ------
     SourceError
         If the archive is not a tar, is cut short or damaged.
     """
+    jobs = _all_jobs(stream, place, limits)
+    yield from _documents(jobs, place, lost, observer)
+    lost.archive_bytes = stream.position
+
+
+def _all_jobs(stream: ByteStream, place: str, limits: ContentLimits) -> Iterator[_Job]:
     # tarfile asks nothing of a stream but read(), whatever its type says.
     file = cast(BinaryIO, stream)
     try:
@@ -86,7 +110,7 @@ def read_documents(
             fileobj=file, mode="r|", bufsize=_TAR_BUFFER, tarinfo=_header_class(place)
         ) as tar:
             for member in _members(tar, place):
-                yield from _whole_or_lost(tar, member, place, lost, limits, observer)
+                yield from _jobs(tar, member, stream, limits)
             _check_end(tar, place)
     except tarfile.TarError as error:
         _damaged(place, str(error))
@@ -121,7 +145,8 @@ def read_spread_documents(
             _check_end(tar, place)
             for number, member in enumerate(members):
                 share = -(-count // (len(members) - number))
-                documents = _whole_or_lost(tar, member, place, lost, limits, observer)
+                jobs = _jobs(tar, member, stream, limits)
+                documents = _documents(jobs, place, lost, observer)
                 for document in islice(unseen(documents, seen, lost), share):
                     count -= 1
                     yield document
@@ -172,24 +197,45 @@ def _check_end(tar: tarfile.TarFile, place: str) -> None:
             _damaged(place, "something follows its end mark")
 
 
-def _whole_or_lost(
-    tar: tarfile.TarFile,
-    member: tarfile.TarInfo,
-    place: str,
-    lost: Lost,
-    limits: ContentLimits,
-    observer: Observer,
-) -> Iterator[Document]:
-    name = clean_label(member.name)
+def _jobs(
+    tar: tarfile.TarFile, member: tarfile.TarInfo, stream: ByteStream, limits: ContentLimits
+) -> Iterator[_Job]:
+    """The blocks of a member, and last of all its failure, if it cannot be read to its end."""
+    name, longest = clean_label(member.name), limits.line_bytes
     try:
         file = tar.extractfile(member)
         if file is None or member.issparse():
             raise MemberError("corrupt_frame")
-        yield from _member_documents(cast(BinaryIO, file), name, lost, limits)
+        for row, data in read_blocks(cast(BinaryIO, file), limits):
+            yield _Job(name, row, data, longest, stream.position)
     except MemberError as error:
-        lost.reasons[str(error)] += 1
-        lost.members += 1
-        observer.say(f"{place}: {name}: {error}: the rest of it is left out", "warning")
+        yield _Job(name, 0, b"", longest, stream.position, failure=str(error))
+
+
+def _documents(
+    jobs: Iterator[_Job], place: str, lost: Lost, observer: Observer
+) -> Iterator[Document]:
+    """The documents of all jobs in order; what is lost is counted where it stood among them."""
+    for job, documents in in_order(_run, jobs, _AHEAD):
+        lost.archive_bytes = job.position
+        for document in documents:
+            if isinstance(document, str):
+                lost.reasons[document] += 1
+            else:
+                yield document
+        if job.failure:
+            lost.reasons[job.failure] += 1
+            lost.members += 1
+            message = f"{place}: {job.member}: {job.failure}: the rest of it is left out"
+            observer.say(message, "warning")
+
+
+def _run(job: _Job) -> _Done:
+    if job.data is None:
+        return _Done(job, ["line_too_long"])
+    if not job.data:
+        return _Done(job, [])
+    return _Done(job, read_pages(job.data, job.member, job.row, job.longest))
 
 
 def _damaged(place: str, why: str) -> NoReturn:
@@ -217,56 +263,3 @@ def _header_class(place: str) -> type[tarfile.TarInfo]:
             return header
 
     return StrictHeader
-
-
-def _member_documents(
-    file: BinaryIO, member: str, lost: Lost, limits: ContentLimits
-) -> Iterator[Document]:
-    for row, line in read_lines(file, limits):
-        document = "line_too_long" if line is None else _document(line, member, row)
-        if isinstance(document, str):
-            lost.reasons[document] += 1
-        else:
-            yield document
-
-
-def _document(line: bytes, member: str, row: int) -> Document | str:
-    """The document in a JSON line, or the reason why there is none."""
-    if not line or line.isspace():
-        return "blank_line"
-    try:
-        value = orjson.loads(line)
-    except orjson.JSONDecodeError:
-        value = _with_surrogates(line)
-        if value is None:
-            return "bad_json"
-    if not isinstance(value, dict):
-        return "not_an_object"
-    text = value.get("text")
-    if not isinstance(text, str):
-        return "no_text"
-    return prepare(encode(text), _origin(value.get("meta"), member, row)) or "empty"
-
-
-def _origin(meta: Any, member: str, row: int) -> Origin:
-    meta = meta if isinstance(meta, dict) else {}
-    created = meta.get("reddit_created_utc")
-    date = created[0] if isinstance(created, list) and created else created
-    if not isinstance(date, str):
-        date = member.rpartition("/")[2].removesuffix(MEMBER_SUFFIX)
-    title, url = clean_label(meta.get("title")), clean_label(meta.get("url"))
-    return Origin(SOURCE, member, row, title, url, clean_label(date))
-
-
-def _with_surrogates(line: bytes) -> Any:
-    """The value of a JSON line that only lone surrogates make unacceptable to ``orjson``."""
-    if b"\\ud" not in line and b"\\uD" not in line:
-        return None
-    try:
-        return json.loads(line.decode("utf-8"), parse_constant=_refuse)
-    except (ValueError, RecursionError):
-        return None
-
-
-def _refuse(constant: str) -> NoReturn:
-    raise ValueError(constant)

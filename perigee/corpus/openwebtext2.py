@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Literal
 
 from perigee.corpus.answers import Patience
-from perigee.corpus.bytestream import ByteStream, open_bytes
+from perigee.corpus.bytestream import open_bytes
 from perigee.corpus.documents import SPLITS, Document, Limits
 from perigee.corpus.duplicates import SeenTexts
 from perigee.corpus.frames import ContentLimits
@@ -118,7 +118,7 @@ def build_openwebtext2(
         else:
             documents = read_documents(stream, str(source), lost, content, observer)
             assigned = assign(unseen(documents, SeenTexts(), lost), limits)
-        return _build(plans, limits, assigned, lost, stream, observer)
+        return _build(plans, limits, assigned, lost, observer)
 
 
 def _check(limits: Limits, sampling: Sampling) -> None:
@@ -167,7 +167,6 @@ def _build(
     limits: Limits,
     assigned: Iterator[tuple[str, Document]],
     lost: Lost,
-    stream: ByteStream,
     observer: Observer,
 ) -> dict[str, Built]:
     last, losers = SPLITS[0], _losers(limits)
@@ -186,14 +185,12 @@ def _build(
             last = split
         writers[losers[last]].dropped.update(lost.take())
     return {
-        split: _commit(plan, writers[split], limits.of(split), lost, stream, observer)
+        split: _commit(plan, writers[split], limits.of(split), lost, observer)
         for split, plan in plans.items()
     }
 
 
-def _commit(
-    plan: Plan, writer: SplitWriter, limit: int, lost: Lost, stream: ByteStream, observer: Observer
-) -> Built:
+def _commit(plan: Plan, writer: SplitWriter, limit: int, lost: Lost, observer: Observer) -> Built:
     why = "the archive holds no more"
     if lost.members:
         why = f"{lost.members} members could not be read to their ends"
@@ -202,7 +199,7 @@ def _commit(
         "requested": limit or "all",
         "complete": not short and not (limit == 0 and lost.members),
         "damaged_members": lost.members,
-        "archive_bytes_read": stream.position,
+        "archive_bytes_read": lost.archive_bytes,
     }
     return plan.commit(writer, counts)
 

@@ -5,8 +5,9 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import duckdb
 import numpy as np
@@ -14,8 +15,9 @@ import numpy.typing as npt
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from perigee.corpus.cleaning import clean_label
-from perigee.corpus.documents import Document, Origin, prepare
+from perigee.corpus.ahead import in_order
+from perigee.corpus.cleaning import clean_label, groups_of
+from perigee.corpus.documents import Document, Origin, prepare_all
 from perigee.errors import SourceError
 from perigee.manifest import Input
 from perigee.observer import Observer
@@ -28,6 +30,7 @@ _QUERY = """
 # though preserve_insertion_order is set. Without, it keeps their order; read_books makes sure.
 _LABELS = ("short_book_title", "url", "publication_date")
 _BATCH_BOOKS = 16  # 6 MB of text
+_AHEAD = 1.0
 _LARGE_ROW_GROUP = 128 << 20
 _READ_BUFFER = 1 << 20
 _OF = re.compile(r"-(\d+)-of-(\d+)")
@@ -84,6 +87,16 @@ def _unreadable(shard: Path, error: Exception) -> SourceError:
     )
 
 
+class _Job(NamedTuple):
+    """Consecutive rows of a shard."""
+
+    batch: pa.RecordBatch
+    first: int
+    """Row of the first of them."""
+    wanted: Rows | None
+    """Which of them, from 0; ``None`` for all."""
+
+
 def read_books(shard: Path, rows: Rows | None) -> Iterator[Document | str]:
     """The books of a shard in order; for one that cannot be kept, the reason.
 
@@ -92,39 +105,54 @@ def read_books(shard: Path, rows: Rows | None) -> Iterator[Document | str]:
     SourceError
         If the shard cannot be read to its end.
     """
-    wanted = None if rows is None else set(rows.tolist())
-    if wanted is not None and not wanted:
+    if rows is not None and not len(rows):
         return
-    expected = 0
     with contextlib.closing(duckdb.connect()) as connection:
         try:
-            for batch in _batches(connection, shard):
-                texts = batch.column("text")
-                is_large = pa.types.is_large_string(texts.type)
-                texts = texts.view(pa.large_binary() if is_large else pa.binary())
-                labels = batch.drop_columns(["text"]).to_pylist()
-                for text, label in zip(texts, labels, strict=True):
-                    assert label["file_row_number"] == expected, "DuckDB gave rows out of order"
-                    if wanted is None or expected in wanted:
-                        yield _book(shard, text.as_py(), label)
-                    expected += 1
+            jobs = _jobs(_batches(connection, shard), rows)
+            for books in in_order(partial(_books, shard.name), jobs, _AHEAD):
+                yield from books
         except (duckdb.Error, pa.ArrowException, OSError) as error:
             raise _unreadable(shard, error) from None
 
 
-def _book(shard: Path, text: bytes | None, label: dict[str, Any]) -> Document | str:
-    if text is None:
-        return "no_text"
+def _jobs(batches: Iterator[pa.RecordBatch], rows: Rows | None) -> Iterator[_Job]:
+    first = 0
+    for batch in batches:
+        if rows is None:
+            yield _Job(batch, first, None)
+        else:
+            begin, end = np.searchsorted(rows, [first, first + len(batch)])
+            yield _Job(batch, first, rows[begin:end] - first)
+        first += len(batch)
+
+
+def _books(shard: str, job: _Job) -> list[Document | str]:
+    """The books of a job, or why they cannot be kept."""
+    numbers = job.batch.column("file_row_number").to_numpy()
+    expected = np.arange(job.first, job.first + len(numbers))
+    assert np.array_equal(numbers, expected), "DuckDB gave rows out of order"
+    batch = job.batch if job.wanted is None else job.batch.take(pa.array(job.wanted))
+    text = batch.column("text")
+    origins = [_origin(shard, label) for label in batch.drop_columns(["text"]).to_pylist()]
+    books: list[Document | str] = []
+    for first, texts in groups_of(text):
+        books += prepare_all(texts, origins[first : first + len(texts.ends) - 1])
+    for place in np.flatnonzero(text.is_null().to_numpy(zero_copy_only=False)).tolist():
+        books[place] = "no_text"
+    return books
+
+
+def _origin(shard: str, label: dict[str, Any]) -> Origin:
     year = label["publication_date"]
-    origin = Origin(
+    return Origin(
         SOURCE,
-        shard.name,
+        shard,
         label["file_row_number"],
         clean_label(label["short_book_title"]),
         clean_label(label["url"]),
         "" if year is None else clean_label(str(year)),
     )
-    return prepare(text, origin) or "empty"
 
 
 def _batches(connection: duckdb.DuckDBPyConnection, shard: Path) -> Iterator[pa.RecordBatch]:

@@ -42,7 +42,7 @@ class SplitWriter:
         self._index = index
         self._pool = pool
         self._hash = hashlib.sha256()
-        self._lines: list[bytes] = []
+        self._lines: list[bytes | memoryview] = []
         self._held = 0
         self._rows: list[tuple[Any, ...]] = []
         self._pending: Future[None] | None = None
@@ -58,7 +58,7 @@ class SplitWriter:
         line, words, digest, origin = document
         self.append(line, (*origin, words, len(line), digest.hex()))
 
-    def append(self, line: bytes, row: tuple[Any, ...]) -> None:
+    def append(self, line: bytes | memoryview, row: tuple[Any, ...]) -> None:
         """Append a clean ``line`` whose index ``row`` is known (all columns but ``line``)."""
         self._lines.append(line)
         self._rows.append((self.documents, *row))

@@ -68,5 +68,5 @@ def outcome(data: bytes, tmp_name: str = "archive") -> tuple[str, list[str]]:
         documents = list(read_documents(stream, tmp_name, lost, LIMITS, SILENT))
     except SourceError:
         return "error", []
-    texts = [document.line.decode() for document in documents]
+    texts = [bytes(document.line).decode() for document in documents]
     return ("damaged" if lost.members else "whole"), texts
