@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from pathlib import Path
 
 import dagster as dg
 import pytest
 from graph_snapshot import SNAPSHOT, graph
+from tiny_project import environment, make_root
 
 from perigee.settings import Settings, TrainingSettings
 
@@ -75,3 +78,17 @@ def test_the_instance_has_one_slot_a_run(definitions: dg.Definitions) -> None:
     assert config["telemetry"] == {"enabled": False}
     assert config["nux"] == {"enabled": False}
     assert config["run_monitoring"]["enabled"] is True
+
+
+def test_dagster_finds_the_code_as_the_workspace_says(tmp_path: Path) -> None:
+    """In a process of its own, with nothing in the environment but where it is."""
+    root = make_root(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-m", "dagster", "definitions", "validate"],
+        cwd=root,
+        env=environment(root, PYTHONPATH="", DAGSTER_HOME=str(root)),
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Validation successful for code location perigee" in done.stdout + done.stderr
