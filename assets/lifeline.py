@@ -12,7 +12,8 @@ import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from queue import SimpleQueue
 
 GO_ON, STOP = b"g", b"s"
@@ -20,6 +21,22 @@ STOP_SECONDS = 50
 """Within which a training has to end after a stop was asked for: a step, and a snapshot. Below the
 minute after which Dagster's daemon calls a run cancelled by force (dagster.yaml)."""
 SECONDS_BETWEEN_LOOKS = 0.05
+
+
+@contextmanager
+def ignored_signals() -> Iterator[None]:
+    """Let no SIGTERM or SIGINT interrupt the block, in the main thread, which alone they do."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    previous = {
+        number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGTERM, signal.SIGINT)
+    }
+    try:
+        yield
+    finally:
+        for number, handler in previous.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
 
 
 class Lifeline:
@@ -84,21 +101,19 @@ class Child:
     def stop(self) -> int:
         """Ask it to end, wait until it and all it started have ended; its exit status.
 
-        What has not ended in :data:`STOP_SECONDS` is killed, and so it is if the wait is
-        interrupted: whoever asks twice wants it now.
+        What has not ended in :data:`STOP_SECONDS` is killed. Until then signals make no difference:
+        a service manager sends them to the run twice, itself and by way of Dagster's server.
         """
-        self._send(STOP)
-        deadline = time.monotonic() + STOP_SECONDS
-        try:
+        with ignored_signals():
+            self._send(STOP)
+            deadline = time.monotonic() + STOP_SECONDS
             while (self.is_running() or self._is_held()) and time.monotonic() < deadline:
                 time.sleep(SECONDS_BETWEEN_LOOKS)
-        finally:
             if self.is_running():
                 os.killpg(self._process.pid, signal.SIGKILL)
             if self._process.stdin is not None:
                 self._process.stdin.close()
-            status = self._process.wait()
-        return status
+            return self._process.wait()
 
     def _send(self, order: bytes) -> None:
         try:

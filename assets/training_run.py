@@ -129,6 +129,7 @@ def train_apart(
                 time.sleep(SECONDS_BETWEEN_LOOKS)
         except (dg.DagsterExecutionInterruptedError, KeyboardInterrupt) as stop:
             interrupt = stop
+            observer.say("asked to stop: training keeps a snapshot at the end of its step")
         finally:
             status = child.stop()
     for epoch, reused, text in inbox.epochs():

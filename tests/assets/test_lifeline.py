@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -120,17 +121,14 @@ def test_what_is_stuck_ends_by_itself_when_the_run_is_gone(tmp_path: Path) -> No
     assert child.wait(20) == -signal.SIGALRM
 
 
-def test_whoever_interrupts_the_wait_ends_it_at_once(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_second_interrupt_does_not_take_the_snapshot_away(tmp_path: Path) -> None:
     log = tmp_path / "log"
-    child = Child([sys.executable, *training(log, 600.0)], ENVIRON)
+    child = Child([sys.executable, *training(log, 1.0)], ENVIRON)
     wait_for(reads(log, "0"))
-
-    def interrupt(_seconds: float) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("assets.lifeline.time.sleep", interrupt)
-    with pytest.raises(KeyboardInterrupt):
-        child.stop()
-    assert not child.is_running()
+    again = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    again.start()
+    handler = signal.getsignal(signal.SIGINT)
+    assert child.stop() == 75
+    again.join()
+    assert log.read_text() == "kept"
+    assert signal.getsignal(signal.SIGINT) is handler

@@ -62,6 +62,7 @@ def test_lines_are_short(instance: dg.DagsterInstance) -> None:
         context.log.info("reading shard 2 of 4")
         context.log.warning("the archive holds no more")
         context.log.debug("nobody wants to know")
+        context.log.warning("[pipes] did not receive closed message from external process.")
 
     lines = [line.partition(" ")[2] for line in shown(instance, body).splitlines()]
     assert lines == ["first: reading shard 2 of 4", "first: warning: the archive holds no more"]

@@ -206,7 +206,9 @@ def test_killed_twice_and_stopped_once_it_ends_as_if_undisturbed(
     # the run is asked to stop, more than once: a snapshot, and nothing left behind
     run = Run(project)
     training = run.comes_to(EPOCHS)
-    run.signal(signal.SIGTERM)
+    for _ in range(3):
+        run.signal(signal.SIGTERM)
+        time.sleep(0.05)
     status, said = run.end()
     assert status == 75, said
     assert said[-1].startswith("perigee: stopped by request after step ")
