@@ -39,6 +39,7 @@ def file_map() -> str:
         lines += [f"    {f.name:<{width}}  {phrase(f)}" for f in files if f != package]
     lines.append("tests/      the same folders again, and the architecture, settings and files")
     lines.append("configs/    perigee_train.toml, perigee_smoke.toml, perigee_sample.toml")
+    lines.append("deploy/     a shared instance: PostgreSQL, systemd units")
     lines.append("docs/       pictures; what the README cannot hold")
     lines.append("LOG.md      dated findings with their figures, the negative ones too")
     lines.append("```")
