@@ -228,8 +228,8 @@ def epochs_job() -> dg.JobDefinition:
 
 def test_a_re_execution_from_failure_goes_on(trainer: Script) -> None:
     trainer.at = {2: "SIGKILL"}
-    job = dg.reconstructable(epochs_job)
     with dg.DagsterInstance.local_temp() as instance:
+        job = dg.reconstructable(epochs_job)
         with dg.execute_job(job, instance) as first:
             assert not first.success
         trainer.at = {}
@@ -237,16 +237,18 @@ def test_a_re_execution_from_failure_goes_on(trainer: Script) -> None:
         with dg.execute_job(job, instance, reexecution_options=options) as again:
             assert again.success
         kind = dg.DagsterEventType.ASSET_MATERIALIZATION
-        reported = [
-            [
-                (entry.asset_materialization.metadata["epoch"].value, reused.value)
-                for entry in instance.all_logs(run_id, of_type=kind)
-                if entry.asset_materialization
-                and (reused := entry.asset_materialization.metadata["reused"])
-            ]
-            for run_id in (first.run_id, again.run_id)
+        events = [
+            entry.asset_materialization
+            for run in (first, again)
+            for entry in instance.all_logs(run.run_id, of_type=kind)
         ]
-    assert reported == [[(1, False)], [(1, True), (2, False), (3, False)]]
+    shown = [event.metadata for event in events if event is not None]
+    assert [(m["epoch"].value, m["reused"].value) for m in shown] == [
+        (1, False),
+        (1, True),
+        (2, False),
+        (3, False),
+    ]
 
 
 def test_a_signal_to_the_training_process_alone_ends_the_run(
