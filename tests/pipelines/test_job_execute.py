@@ -10,8 +10,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from tiny_project import make_root
 
-ROOT = Path(__file__).parents[2]
 DAGSTER = shutil.which("dagster", path=str(Path(sys.executable).parent))
 
 
@@ -29,43 +29,11 @@ pytestmark = pytest.mark.skipif(
     reason="the project is not installed here: pip install --no-deps --editable .",
 )
 
-SETTINGS = """
-[model]
-num_layers = 1
-model_dim = 16
-oscillator_count = 2
-num_heads = 2
-mamba_repeat = 1
-max_radius = 24
-[training]
-sequence_length = 32
-stride = 32
-max_sequences = 32
-max_valid_sequences = 4
-batch_size = 8
-epochs = 2
-learning_rate = 1e-3
-vocab_size = 300
-use_gpu = false
-[data]
-train_limit = 4
-valid_limit = 1
-test_limit = 1
-embedded_words = 10000
-[generation]
-steps = 2
-length = 16
-"""
-
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A root of the project whose code is this one's and whose data are its own."""
-    directory = tmp_path_factory.mktemp("project")
-    for name in ("assets", "pipelines", "configs", "workspace.yaml", "dagster.yaml"):
-        (directory / name).symlink_to(ROOT / name)
-    (directory / "tiny.toml").write_text(SETTINGS)
-    return directory
+    return make_root(tmp_path_factory.mktemp("project"))
 
 
 def dagster(root: Path, *arguments: str, **variables: str) -> subprocess.CompletedProcess[str]:
