@@ -161,6 +161,10 @@ class DataSettings(Section):
     mixture: Literal["documents", "windows"] = "documents"
     """Training windows as the documents give them, where a book counts for many pages, or equally
     many from each source."""
+    near_duplicates: Fraction = 0.0
+    """Share of their runs of five words that two texts have in common (Jaccard's index, estimated
+    by MinHash) from which on the later one is left out of the unified corpus, such as 0.8; 0 leaves
+    out exact duplicates only. ``[training] seed`` decides the hash functions."""
     embedded_words: Annotated[int, Field(ge=10_000)] = 1_000_000
     """Words of documentation to collect, at the most, when a source is embedded."""
 

@@ -114,7 +114,12 @@ def build_unified(
 
     outputs: Mapping[str, Path] = {s: settings.raw_path("unified", s) for s in SPLITS}
     return unify.build_unified(
-        Path(settings.data.directory), outputs=outputs, observer=observer, fresh=fresh
+        Path(settings.data.directory),
+        outputs=outputs,
+        near_duplicates=settings.data.near_duplicates,
+        seed=settings.training.seed,
+        observer=observer,
+        fresh=fresh,
     )
 
 

@@ -66,12 +66,27 @@ def openwebtext2(
 
 
 @app.command("unify")
-def unify(output_dir: OutputDirectory = Path("data_sets"), fresh: Fresh = False) -> None:
+def unify(
+    output_dir: OutputDirectory = Path("data_sets"),
+    near_duplicates: Annotated[
+        float,
+        typer.Option(
+            min=0.0,
+            max=1.0,
+            help="Leave out texts that share so much of their runs of five words with another;"
+            " 0: exact duplicates only.",
+        ),
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(min=0, help="Of the hash functions for that.")] = 0,
+    fresh: Fresh = False,
+) -> None:
     """Both corpora, alternating document by document, to unified.{train,valid,test}.raw."""
     from perigee.corpus.unify import build_unified
 
     with ConsoleObserver() as observer:
-        built = build_unified(output_dir, observer=observer, fresh=fresh)
+        built = build_unified(
+            output_dir, near_duplicates=near_duplicates, seed=seed, observer=observer, fresh=fresh
+        )
     _report(built)
 
 

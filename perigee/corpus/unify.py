@@ -6,7 +6,7 @@ For each split a book, a page, a book, a page ... until one source has no more: 
 This is where texts are compared across sources and splits. The splits are built in the order
 test, valid, train, and a text that stands in an earlier one is left out of a later one, so no
 text of valid or test is in train, whichever source brought it. Left out first, then alternated:
-the halves stay equal.
+the halves stay equal. So is, if asked for, a text that is nearly the same as an earlier one.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import os
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import pyarrow.parquet as pq
 
@@ -28,11 +28,15 @@ from perigee.corpus.documents import (
     read_digests,
 )
 from perigee.corpus.duplicates import SeenTexts
+from perigee.corpus.near_duplicates import NearDuplicates
 from perigee.corpus.plan import Plan, reuse
 from perigee.corpus.writing import SplitWriter, open_split, output_lock
 from perigee.errors import ArtifactError, Interrupted, SourceError
 from perigee.manifest import Built, Input, Manifest, read_manifest, verify_files
 from perigee.observer import SILENT, Observer
+
+if TYPE_CHECKING:
+    from rensa import RMinHash
 
 STAGE = "corpus.unify"
 CODE_VERSION = "1"
@@ -45,6 +49,8 @@ def build_unified(
     directory: Path,
     *,
     outputs: Mapping[str, Path] | None = None,
+    near_duplicates: float = 0.0,
+    seed: int = 0,
     fresh: bool = False,
     observer: Observer = SILENT,
 ) -> dict[str, Built]:
@@ -56,6 +62,11 @@ def build_unified(
         Where ``pg19.*.raw`` and ``openwebtext2.*.raw`` are.
     outputs:
         Another file for some of the splits.
+    near_duplicates:
+        Share of their runs of five words (Jaccard's index, estimated by MinHash) from which on
+        two texts are nearly the same, and the later one is left out; 0 for exact duplicates only.
+    seed:
+        Decides the hash functions of MinHash.
     fresh:
         Build even what is there already.
 
@@ -73,15 +84,33 @@ def build_unified(
     raws |= {split: Path(path) for split, path in (outputs or {}).items()}
     lock = raws["train"].parent / f".{raws['train'].name}.lock"
     with output_lock(lock, f"the unified corpus {raws['train']}"):
-        seen = SeenTexts()
+        seen = _Seen(
+            SeenTexts(), NearDuplicates(near_duplicates, seed) if near_duplicates else None
+        )
         built = {}
         for split in PRECEDENCE:
-            plan = _plan(directory, split, raws[split])
+            plan = _plan(directory, split, raws[split], seen)
             built[split] = _build_split(directory, split, plan, seen, fresh, observer)
     return {split: built[split] for split in SPLITS}
 
 
-def _plan(directory: Path, split: str, raw: Path) -> Plan:
+@dataclass(frozen=True)
+class _Seen:
+    """The texts that are kept already."""
+
+    exact: SeenTexts
+    near: NearDuplicates | None
+
+    def read(self, paths: RawPaths) -> None:
+        """Add the texts of a split that is built."""
+        read_digests(paths.index, self.exact)
+        if self.near is not None:
+            with paths.raw.open("rb") as raw:
+                for line in raw:
+                    self.near.add(self.near.sketch(line.removesuffix(b"\n")))
+
+
+def _plan(directory: Path, split: str, raw: Path, seen: _Seen) -> Plan:
     """A split depends on its own sources and on the splits that take precedence over it."""
     before = PRECEDENCE[: PRECEDENCE.index(split) + 1]
     inputs = []
@@ -98,12 +127,19 @@ def _plan(directory: Path, split: str, raw: Path) -> Plan:
                     details={"documents": manifest.counts["documents"]},
                 )
             )
+    settings: dict[str, Any] = {
+        "split": split,
+        "sources": list(SOURCES),
+        "mixture": "documents",
+    }
+    if seen.near is not None:
+        settings["near_duplicates"] = seen.near.recipe()
     return Plan(
         raw=raw,
         artifact=f"unified.{split}.raw",
         stage=STAGE,
         code_version=CODE_VERSION,
-        settings={"split": split, "sources": list(SOURCES), "mixture": "documents"},
+        settings=settings,
         inputs=inputs,
     )
 
@@ -119,11 +155,11 @@ def _manifest_of(paths: RawPaths, source: str) -> Manifest:
 
 
 def _build_split(
-    directory: Path, split: str, plan: Plan, seen: SeenTexts, fresh: bool, observer: Observer
+    directory: Path, split: str, plan: Plan, seen: _Seen, fresh: bool, observer: Observer
 ) -> Built:
     paths = raw_paths(plan.raw)
     if not fresh and (reused := reuse({split: plan}, observer)):
-        read_digests(paths.index, seen)
+        seen.read(paths)
         return reused[split]
     sources = [_Source.open(directory, name, split) for name in SOURCES]
     with open_split(plan.raw) as writer:
@@ -140,6 +176,8 @@ def _build_split(
         for source in sources:
             writer.dropped["duplicate"] += source.duplicates
             writer.dropped["surplus"] += source.surplus
+            if seen.near is not None:
+                writer.dropped["near_duplicate"] += source.near_duplicates
     observer.progress(plan.artifact, writer.documents, writer.documents, "documents")
     _report(plan, writer, sources, observer)
     counts = {"by_source": {source.name: source.counts(writer) for source in sources}}
@@ -154,6 +192,7 @@ class _Line(NamedTuple):
     words: int
     row: tuple[Any, ...]
     """Its row of the index without the line."""
+    sketch: RMinHash | None
 
 
 @dataclass
@@ -167,6 +206,7 @@ class _Source:
     words: int = 0
     size: int = 0
     duplicates: int = 0
+    near_duplicates: int = 0
 
     @classmethod
     def open(cls, directory: Path, name: str, split: str) -> _Source:
@@ -188,7 +228,7 @@ class _Source:
                         raise ArtifactError(
                             f"line {number} is not what its index says", place=self.paths.raw
                         )
-                    yield _Line(line, bytes.fromhex(digest), words, tuple(row))
+                    yield _Line(line, bytes.fromhex(digest), words, tuple(row), None)
 
     def count(self, document: _Line) -> None:
         """Note that ``document`` was used."""
@@ -199,7 +239,7 @@ class _Source:
     @property
     def surplus(self) -> int:
         """Documents left over because the other source had no more."""
-        return self.available - self.documents - self.duplicates
+        return self.available - self.documents - self.duplicates - self.near_duplicates
 
     def counts(self, writer: SplitWriter) -> dict[str, Any]:
         """What came of it and its share of the words."""
@@ -209,12 +249,13 @@ class _Source:
             "words": self.words,
             "bytes": self.size,
             "duplicates": self.duplicates,
+            **({"near_duplicates": self.near_duplicates} if self.near_duplicates else {}),
             "surplus": self.surplus,
             "share_of_words": round(self.words / writer.words, 6),
         }
 
 
-def _alternate(sources: list[_Source], seen: SeenTexts) -> Iterator[tuple[_Line, ...]]:
+def _alternate(sources: list[_Source], seen: _Seen) -> Iterator[tuple[_Line, ...]]:
     """One document of each source at a time, none of them seen before."""
     iterators = [source.lines() for source in sources]
     while True:
@@ -225,18 +266,27 @@ def _alternate(sources: list[_Source], seen: SeenTexts) -> Iterator[tuple[_Line,
                 return
             turn.append(document)
         for document in turn:
-            seen.add(document.digest)
+            seen.exact.add(document.digest)
+            if seen.near is not None and document.sketch is not None:
+                seen.near.add(document.sketch)
         yield tuple(turn)
 
 
 def _next_unseen(
-    source: _Source, lines: Iterator[_Line], seen: SeenTexts, turn: list[_Line]
+    source: _Source, lines: Iterator[_Line], seen: _Seen, turn: list[_Line]
 ) -> _Line | None:
     for document in lines:
-        if document.digest in seen or any(document.digest == d.digest for d in turn):
+        if document.digest in seen.exact or any(document.digest == d.digest for d in turn):
             source.duplicates += 1
-        else:
+            continue
+        if seen.near is None:
             return document
+        sketch = seen.near.sketch(document.line)
+        others = [d.sketch for d in turn if d.sketch is not None]
+        if seen.near.holds(sketch) or any(seen.near.alike(sketch, other) for other in others):
+            source.near_duplicates += 1
+        else:
+            return document._replace(sketch=sketch)
     return None
 
 
@@ -253,7 +303,9 @@ def _refuse_empty(plan: Plan, sources: list[_Source]) -> None:
 def _report(plan: Plan, writer: SplitWriter, sources: list[_Source], observer: Observer) -> None:
     for source in sources:
         share = source.words / writer.words
+        near = f", {source.near_duplicates} near duplicates" if source.near_duplicates else ""
         observer.say(
             f"{plan.artifact}: {source.documents} documents and {share:.1%} of the words from "
-            f"{source.name}, {source.duplicates} duplicates and {source.surplus} surplus left out"
+            f"{source.name}, {source.duplicates} duplicates{near} and {source.surplus} surplus "
+            "left out"
         )
