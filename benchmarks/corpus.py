@@ -197,11 +197,17 @@ def peak_mib() -> float:
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
-def report(rates: dict[str, float], peaks: dict[str, float], size: float, rounds: int) -> str:
+def report(
+    rates: dict[str, float],
+    cpu_rates: dict[str, float],
+    peaks: dict[str, float],
+    size: float,
+    rounds: int,
+) -> str:
     lines = [f"{size / 1e6:.0f} MB of text from each source, median of {rounds}", ""]
-    lines.append(f"{'':28}{'MB/s':>8}{'peak MiB':>10}")
+    lines.append(f"{'':28}{'MB/s':>8}{'MB/CPU s':>10}{'peak MiB':>10}")
     for kind, rate in rates.items():
-        lines.append(f"{kind:28}{rate:8.0f}{peaks[kind]:10.0f}")
+        lines.append(f"{kind:28}{rate:8.0f}{cpu_rates[kind]:10.0f}{peaks[kind]:10.0f}")
     books, pages = rates["books: perigee"], rates["pages: perigee"]
     lines += [
         "",
@@ -237,17 +243,26 @@ def main() -> None:
         for _ in range(arguments.rounds):
             for kind in kinds:
                 runs[kind].append(measure(work, kind))
-    rates = {
-        kind: size / 1e6 / statistics.median(run["seconds"] for run in found)
-        for kind, found in runs.items()
-    }
+    rates, cpu_rates = (
+        {
+            kind: size / 1e6 / statistics.median(run[clock] for run in found)
+            for kind, found in runs.items()
+        }
+        for clock in ("seconds", "cpu_seconds")
+    )
     peaks = {kind: max(run["peak_mib"] for run in found) for kind, found in runs.items()}
     if len(rates) == len(KINDS):
-        print(report(rates, peaks, size, arguments.rounds))
+        print(report(rates, cpu_rates, peaks, size, arguments.rounds))
     else:
-        print(json.dumps({"rates": rates, "peaks": peaks}, indent=2))
+        print(json.dumps({"rates": rates, "cpu_rates": cpu_rates, "peaks": peaks}, indent=2))
     arguments.output.parent.mkdir(parents=True, exist_ok=True)
-    result = {"bytes": size, "rounds": arguments.rounds, "mb_per_second": rates, "peak_mib": peaks}
+    result = {
+        "bytes": size,
+        "rounds": arguments.rounds,
+        "mb_per_second": rates,
+        "mb_per_cpu_second": cpu_rates,
+        "peak_mib": peaks,
+    }
     arguments.output.write_text(json.dumps(result, indent=2) + "\n")
 
 

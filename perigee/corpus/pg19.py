@@ -7,12 +7,14 @@ the order test, valid, train, and a text that an earlier one holds is dropped fr
 from __future__ import annotations
 
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 
+from perigee.corpus.ahead import worker_count
 from perigee.corpus.documents import PRECEDENCE, SPLITS, Limits, raw_paths, read_digests
 from perigee.corpus.duplicates import SeenTexts
 from perigee.corpus.plan import Plan, report_shortfall, reuse
@@ -97,10 +99,13 @@ def pg19_inputs(root: Path) -> tuple[Input, ...]:
     SourceError
         If the root does not exist, a split has no shard, or a shard is not parquet.
     """
+    shards = [shard for split in SPLITS for shard in find_shards(root, split)]
+    details = [describe(shard) for shard in shards]
+    with ThreadPoolExecutor(worker_count()) as pool:
+        versions = list(pool.map(sha256_file, shards))
     return tuple(
-        Input(shard.name, sha256_file(shard), details=describe(shard))
-        for split in SPLITS
-        for shard in find_shards(root, split)
+        Input(shard.name, version, details=detail)
+        for shard, version, detail in zip(shards, versions, details, strict=True)
     )
 
 

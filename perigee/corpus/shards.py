@@ -30,6 +30,7 @@ _QUERY = """
 # though preserve_insertion_order is set. Without, it keeps their order; read_books makes sure.
 _LABELS = ("short_book_title", "url", "publication_date")
 _BATCH_BOOKS = 16  # 6 MB of text
+_BATCH_OF_PAGE = 4
 _AHEAD = 1.0
 _LARGE_ROW_GROUP = 128 << 20
 _READ_BUFFER = 1 << 20
@@ -182,7 +183,7 @@ def _batches_by_page(shard: Path) -> Iterator[pa.RecordBatch]:
     first = 0
     with pq.ParquetFile(shard, buffer_size=_READ_BUFFER, pre_buffer=False) as file:
         columns = ["text", *_LABELS]
-        for batch in file.iter_batches(_BATCH_BOOKS, columns=columns, use_threads=False):
+        for batch in file.iter_batches(_BATCH_OF_PAGE, columns=columns, use_threads=False):
             # DuckDB refuses what is not UTF-8; Arrow has to be asked to.
             batch.column("text").validate(full=True)
             rows = pa.array(range(first, first + batch.num_rows), pa.int64())

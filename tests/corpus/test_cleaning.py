@@ -3,10 +3,12 @@ from __future__ import annotations
 import sys
 import unicodedata
 
+import pyarrow as pa
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from perigee.corpus import cleaning
 from perigee.corpus.cleaning import clean, clean_label, encode
 
 CHARACTERS = st.one_of(
@@ -66,3 +68,26 @@ def test_labels_are_short_clean_lines_and_other_types_are_none() -> None:
     assert clean_label("a\nb\ud800") == "a b"
     assert len(clean_label("x" * 10_000)) == 1000
     assert clean_label(["a"]) == clean_label(None) == clean_label(7) == ""
+
+
+@given(st.lists(st.one_of(st.none(), st.text(CHARACTERS, max_size=30)), max_size=12))
+def test_a_column_is_cleaned_group_by_group(texts: list[str | None]) -> None:
+    valid = [None if text is None else encode(text).decode() for text in texts]
+    column = pa.array(["before", *valid], pa.string()).slice(1)
+    for kind in (pa.string(), pa.large_string()):
+        found: list[str] = []
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(cleaning, "_GROUP_BYTES", 40)
+            for first, group in cleaning.groups_of(column.cast(kind)):
+                assert first == len(found)
+                found += [bytes(line).decode() for line in cleaning.clean_all(group).lines]
+        assert found == [oracle(text or "") for text in valid]
+
+
+def test_passes_are_the_same_beyond_the_size_of_one() -> None:
+    """Longer than every array that is used again, dense and sparse outside ASCII."""
+    for piece in ("a\n\n b\u00a0\u2003c é ", "日本\u3000語 \u200a", "plain  text\t"):
+        text = piece * (9_000_000 // len(piece.encode()))
+        line, words = clean(encode(text))
+        assert line.decode() == " ".join(text.split())
+        assert words == len(text.split())

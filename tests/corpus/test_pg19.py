@@ -313,6 +313,22 @@ def test_shards_of_large_row_groups_give_the_same(
         assert tables[0].equals(tables[1])
 
 
+def test_threads_change_nothing(
+    make_pg19: MakePg19, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    books = [f"book {n}\n\u2003" + "word  " * (n % 50) if n % 9 else None for n in range(300)]
+    root = make_pg19(train=[books, texts("a", 100)], valid=[["v"]], test=[["t", "book 1"]])
+    for sampling, limit in (("first", 0), ("first", 150), ("random", 120)):
+        found = []
+        for share in (0.0, 1.0):
+            monkeypatch.setattr(shards, "_AHEAD", share)
+            out = tmp_path / f"{sampling}-{limit}-{share}"
+            build_pg19(root, out, Limits(limit, 0, 0), sampling=sampling)
+            found.append({p.name: p.read_bytes() for p in out.iterdir() if p.suffix != ".lock"})
+        assert found[0] == found[1]
+        assert len(found[0]) == 9
+
+
 @pytest.mark.parametrize("large", [0, 1 << 30])
 def test_text_that_is_not_utf8_is_refused(
     make_pg19: MakePg19, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, large: int
