@@ -125,7 +125,7 @@ def speak(pipes: PipesContext, lifeline: Lifeline) -> int:
 
 def work_along() -> int:
     """Train as one of torchrun's other processes; the exit status."""
-    params = PipesEnvVarParamsLoader().load_context_params()
+    params = PipesEnvVarParamsLoader().load_context_params()  # type: ignore[no-untyped-call]
     try:
         with PipesDefaultContextLoader().load_context(params) as context:
             for _ in train(context["extras"] or {}, SILENT):

@@ -4,7 +4,7 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from pathlib import Path
 
 import dagster as dg
@@ -86,7 +86,7 @@ def train_apart(
     on_change: str,
     observer: Observer,
     descriptors: Sequence[int] = (),
-) -> Iterator[tuple[EpochReport, str]]:
+) -> Generator[tuple[EpochReport, str], None, None]:
     """Train in a process of its own; as each epoch is on disk, yield its report and a text of it.
 
     The process begins the next epoch when the report has been taken note of. Closing the generator,

@@ -49,7 +49,9 @@ class DagsterObserver:
             self._context.log.info(f"{event}: {_phrase(values)}")
         elif self._is_due("step"):
             metadata = {k: v for k, v in values.items() if v is not None}
-            self._context.log_event(dg.AssetObservation(TRAINING_METRICS, metadata=metadata))
+            self._context.op_execution_context.log_event(
+                dg.AssetObservation(TRAINING_METRICS, metadata=metadata)
+            )
             self._context.log.info(_phrase(values))
 
     def say(self, message: str, level: Level = "info") -> None:

@@ -1,26 +1,52 @@
 """Storage in PostgreSQL that sits out a restart of the server; deploy/dagster.yaml names it."""
 
+import functools
+import inspect
 import logging
+import threading
 import time
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, TypeVar, cast
 
 import sqlalchemy.exc
 from dagster._config import Field, IntSource, UserConfigSchema
-from dagster._core.events.log import EventLogEntry
 from dagster._core.storage.config import pg_config
 from dagster._serdes import ConfigurableClassData
-from dagster_postgres import DagsterPostgresStorage, PostgresEventLogStorage
+from dagster_postgres import (
+    DagsterPostgresStorage,
+    PostgresEventLogStorage,
+    PostgresRunStorage,
+    PostgresScheduleStorage,
+)
 from dagster_postgres.utils import pg_url_from_config
 from sqlalchemy import Engine, event
 
 PATIENCE_SECONDS = 900
 FIRST_WAIT_SECONDS = 0.2
 LONGEST_WAIT_SECONDS = 5.0
-MOST_WRITES = 5
-"""Tries to write one event, over connections that break while they are used."""
+MOST_TRIES = 5
+"""Of one call, over connections that break while they are used."""
+READS = ("get_", "has_", "fetch_", "all_", "can_", "check_")
+REPEATABLE_WRITES = frozenset(
+    {
+        "store_event",
+        "store_event_batch",
+        "handle_run_event",
+        "add_run_tags",
+        "set_cursor_values",
+        "add_daemon_heartbeat",
+        "claim_concurrency_slot",
+        "free_concurrency_slot_for_step",
+        "free_concurrency_slots_for_run",
+        "update_asset_cached_status_data",
+        "update_tick",
+    }
+)
+"""Done twice they leave what they leave done once; only an event then stands there twice."""
 
+Storage = TypeVar("Storage")
 _log = logging.getLogger("perigee.postgres")
+_inside = threading.local()
 
 
 class Outage:
@@ -65,24 +91,41 @@ class Outage:
                 return connection
 
 
-class PatientEventLogStorage(PostgresEventLogStorage):
-    """Writes an event again whose connection broke on the way.
+def patient(storage: type[Storage]) -> type[Storage]:
+    """``storage``, whose reads and repeatable writes are done again if their connection breaks.
 
     An event that arrived, and only its receipt was lost, then stands there twice: of two evils,
     the other one fails a training that did nothing wrong, this is the smaller.
     """
+    members = {
+        name: _again(method)
+        for name, method in inspect.getmembers(storage, inspect.isfunction)
+        if name.startswith(READS) or name in REPEATABLE_WRITES
+    }
+    return type(f"Patient{storage.__name__}", (storage,), members)
 
-    def store_event(self, event: EventLogEntry) -> None:
-        """Store ``event``."""
-        for _ in range(MOST_WRITES - 1):
-            try:
-                super().store_event(event)
-                return
-            except sqlalchemy.exc.DBAPIError as error:
-                if not error.connection_invalidated:
-                    raise
-            _log.warning("PostgreSQL broke a connection: writing an event once more")
-        super().store_event(event)
+
+def _again(method: Callable[..., Any]) -> Callable[..., Any]:
+    """``method``, but tried anew; inside another such method, that one is tried anew as a whole."""
+
+    @functools.wraps(method)
+    def tried(*arguments: Any, **named: Any) -> Any:
+        if getattr(_inside, "is_retried", False):
+            return method(*arguments, **named)
+        _inside.is_retried = True
+        try:
+            for _ in range(MOST_TRIES - 1):
+                try:
+                    return method(*arguments, **named)
+                except sqlalchemy.exc.DBAPIError as error:
+                    if not error.connection_invalidated:
+                        raise
+                _log.warning("PostgreSQL broke a connection: %s once more", method.__name__)
+            return method(*arguments, **named)
+        finally:
+            _inside.is_retried = False
+
+    return tried
 
 
 class PatientPostgresStorage(DagsterPostgresStorage):
@@ -102,7 +145,9 @@ class PatientPostgresStorage(DagsterPostgresStorage):
         inst_data: ConfigurableClassData | None = None,
     ) -> None:
         super().__init__(postgres_url, inst_data=inst_data)
-        self._event_log_storage = PatientEventLogStorage(postgres_url)
+        self._run_storage = patient(PostgresRunStorage)(postgres_url)
+        self._event_log_storage = patient(PostgresEventLogStorage)(postgres_url)
+        self._schedule_storage = patient(PostgresScheduleStorage)(postgres_url)
         for storage in (self._run_storage, self._event_log_storage, self._schedule_storage):
             wait_for_the_server(storage._engine, patience_seconds)
 
@@ -110,7 +155,7 @@ class PatientPostgresStorage(DagsterPostgresStorage):
     def config_type(cls) -> UserConfigSchema:
         """Dagster's, and for how long to wait."""
         patience = Field(IntSource, is_required=False, default_value=PATIENCE_SECONDS)
-        return {**pg_config(), "patience_seconds": patience}
+        return {**cast("dict[str, Any]", pg_config()), "patience_seconds": patience}
 
     @classmethod
     def from_config_value(

@@ -3,9 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 
+import pytest
+from dagster._core.storage.defs_state.base import set_defs_state_storage
 from hypothesis import settings
 
 settings.register_profile("ci", derandomize=True)
 if os.environ.get("CI"):
     settings.load_profile("ci")
+
+
+@pytest.fixture(autouse=True)
+def own_dagster_state() -> Iterator[None]:
+    """No test loads definitions beside an instance that another one has left behind.
+
+    Dagster (1.13) keeps the newest instance's storage in a variable of the process, and puts
+    back a closed one when instances do not end in the reverse order of their beginning.
+    """
+    with set_defs_state_storage(None):
+        yield

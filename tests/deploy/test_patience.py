@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 from postgres_server import PostgresServer
 from sqlalchemy import event
 
-from pipelines.postgres import MOST_WRITES, Outage, PatientPostgresStorage
+from pipelines.postgres import MOST_TRIES, Outage, PatientPostgresStorage
 
 
 @dataclass
@@ -77,18 +78,22 @@ def storage(database: PostgresServer, monkeypatch: pytest.MonkeyPatch) -> Patien
 
 
 def break_connections(
-    storage: PatientPostgresStorage, database: PostgresServer, times: int
+    storage: PatientPostgresStorage,
+    database: PostgresServer,
+    times: int,
+    beginning: str = "INSERT INTO event_logs",
 ) -> list[int]:
-    """The server ends the connections of the next ``times`` events written; their numbers."""
+    """The server ends the connections of the next ``times`` such statements; their numbers."""
     broken: list[int] = []
 
     def end(_connection: Any, cursor: Any, statement: str, *_rest: object) -> None:
-        if statement.startswith("INSERT INTO event_logs") and len(broken) < times:
+        if statement.startswith(beginning) and len(broken) < times:
             broken.append(cursor.connection.get_backend_pid())
             with database.connect() as other, other.cursor() as command:
                 command.execute("SELECT pg_terminate_backend(%s, 5000)", [broken[-1]])
 
-    event.listen(storage.event_log_storage._engine, "before_cursor_execute", end)
+    for part in (storage.event_log_storage, storage.run_storage, storage.schedule_storage):
+        event.listen(part._engine, "before_cursor_execute", end)
     return broken
 
 
@@ -101,11 +106,32 @@ def entry(run: str) -> dg.EventLogEntry:
 def test_an_event_survives_the_end_of_its_connection(
     storage: PatientPostgresStorage, database: PostgresServer
 ) -> None:
-    broken = break_connections(storage, database, MOST_WRITES - 1)
+    broken = break_connections(storage, database, MOST_TRIES - 1)
     storage.event_log_storage.store_event(entry("patient"))
-    assert len(broken) == MOST_WRITES - 1
+    assert len(broken) == MOST_TRIES - 1
     logged = storage.event_log_storage.get_logs_for_run("patient")
     assert [line.user_message for line in logged] == ["a line"]
+
+
+@pytest.mark.parametrize(
+    "read",
+    [
+        lambda storage: storage.event_log_storage.get_asset_records([dg.AssetKey("a")]),
+        lambda storage: storage.event_log_storage.get_logs_for_run("none"),
+        lambda storage: storage.event_log_storage.has_asset_key_col("cached_status_data"),
+        lambda storage: storage.run_storage.get_runs(),
+        lambda storage: storage.schedule_storage.get_ticks("a", "b"),
+    ],
+)
+def test_a_read_survives_the_end_of_its_connection(
+    storage: PatientPostgresStorage,
+    database: PostgresServer,
+    read: Callable[[PatientPostgresStorage], object],
+) -> None:
+    expected = read(storage)
+    broken = break_connections(storage, database, MOST_TRIES - 1, "SELECT")
+    assert read(storage) == expected
+    assert len(broken) == MOST_TRIES - 1
 
 
 def test_a_server_that_breaks_every_connection_is_given_up(
@@ -114,7 +140,7 @@ def test_a_server_that_breaks_every_connection_is_given_up(
     broken = break_connections(storage, database, 1_000)
     with pytest.raises(Exception, match=r"terminating connection|closed the connection"):
         storage.event_log_storage.store_event(entry("impatient"))
-    assert len(broken) == MOST_WRITES
+    assert len(broken) == MOST_TRIES
 
 
 def test_dagsters_own_storage_loses_it(
