@@ -2,7 +2,9 @@
 
     python benchmarks/objective.py --data ../shared/data/wikitext-2        all runs, one by one
     python benchmarks/objective.py --data ... --only whole-1               one of them
+    python benchmarks/objective.py --data ... --length 512                 models, longer windows
     python benchmarks/objective_table.py                                   docs/objective.md
+    python benchmarks/objective_table.py --length 512                      docs/denoiser.md
 
 A run trains a small model on one thread with the project's own objective, optimiser and order of
 data, and writes its figures to artifacts/benchmarks/objective as it ends. Runs that stand there are
@@ -59,7 +61,7 @@ from perigee.training.order import batch_rows, epoch_order, steps_per_epoch
 OUTPUT = Path("artifacts/benchmarks/objective")
 UNK, EOS, SPECIAL = 2, 4, 5
 WORDS = 8_000
-LENGTH, BATCH, STEPS = 128, 16, 600
+LENGTH, STEP_WORDS, STEPS = 128, 2048, 600
 SHAPE = DenoiserShape(
     vocabulary_size=WORDS + SPECIAL,
     model_dim=128,
@@ -82,10 +84,10 @@ TRAINING = TrainingSettings.model_validate(
     }
 )
 """Those of configs/perigee_sample.toml, for every run."""
-CURVE_EVERY, CURVE_WINDOWS, CURVE_TIMES = 100, 48, 4
-TEST_WINDOWS, TEST_TIMES = 160, 8
-SAMPLER_WINDOWS = {6: 96, 32: 48, LENGTH: 32}
-"""Steps of the sampler, and the test windows that its likelihood is taken of."""
+CURVE_EVERY, CURVE_WORDS, CURVE_TIMES = 100, 48 * LENGTH, 4
+TEST_WORDS, TEST_TIMES = 160 * LENGTH, 8
+SAMPLER_WORDS = {6: 96 * LENGTH, 32: 48 * LENGTH, 128: 32 * LENGTH}
+"""Steps of the sampler, and the test words that its likelihood is taken of."""
 EVALUATION_SEED = 0
 
 Model = Literal["perigee", "transformer", "autoregressive"]
@@ -104,6 +106,15 @@ class Run:
     code: CodeName = "residues"
     moduli: tuple[int, ...] = ()
     unmask_fraction: float = 0.0
+    length: int = LENGTH
+
+    @property
+    def shape(self) -> DenoiserShape:
+        return replace(SHAPE, sequence_length=self.length)
+
+    @property
+    def batch(self) -> int:
+        return STEP_WORDS // self.length
 
     @property
     def key(self) -> str:
@@ -121,10 +132,11 @@ class Run:
     def build(self) -> nn.Module:
         match self.model:
             case "perigee":
-                return ablated(SHAPE, self.ablation, seed=self.seed, glimpse_moduli=self.moduli)
+                return ablated(
+                    self.shape, self.ablation, seed=self.seed, glimpse_moduli=self.moduli
+                )
             case "transformer" | "autoregressive":
-                values = SHAPE.to_dict() | {"num_layers": SHAPE.num_layers + 1}
-                shape = DenoiserShape.from_dict(values)
+                shape = replace(self.shape, num_layers=SHAPE.num_layers + 1)
                 return Transformer(shape, causal=self.model == "autoregressive", seed=self.seed)
 
 
@@ -164,9 +176,33 @@ PLAN = (
     Run("digits-3-u0.3", code="digits", moduli=DIGITS, unmask_fraction=0.3),
 )
 """The most telling first."""
+LONG_PLAN = tuple(
+    Run(name, seed=seed, model=model, ablation=ablation)
+    for seed in (1, 2, 3)
+    for name, model, ablation in (
+        ("whole", "perigee", "none"),
+        ("fixed-clock", "perigee", "fixed clock"),
+        ("transformer", "transformer", "none"),
+        ("no-oscillators", "perigee", "no oscillators"),
+        ("one-direction", "perigee", "one direction"),
+        ("no-attention", "perigee", "no attention"),
+    )
+)
+"""What longer windows are asked: whether models differ where attention does not reach."""
 
 
-def read_windows(data: Path) -> dict[str, Windows]:
+def plan_of(length: int) -> tuple[Run, ...]:
+    """The runs on windows of ``length`` words."""
+    plan = PLAN if length == LENGTH else LONG_PLAN
+    return tuple(replace(run, length=length) for run in plan)
+
+
+def results_of(length: int) -> Path:
+    """Where they leave their figures."""
+    return OUTPUT if length == LENGTH else OUTPUT / f"length-{length}"
+
+
+def read_windows(data: Path, length: int) -> dict[str, Windows]:
     """Windows (N, L) of the splits; what a split's last window would lack is left out."""
     lines = {
         split: [
@@ -183,7 +219,7 @@ def read_windows(data: Path) -> dict[str, Windows]:
             [i for line in words if line for i in (*(ids.get(w, UNK) for w in line), EOS)],
             dtype=np.uint16,
         )
-        windows[split] = stream[: len(stream) // LENGTH * LENGTH].reshape(-1, LENGTH)
+        windows[split] = stream[: len(stream) // length * length].reshape(-1, length)
     return windows
 
 
@@ -198,7 +234,7 @@ def train(run: Run, windows: dict[str, Windows]) -> tuple[nn.Module, list[dict[s
     optimizer = build_optimizer(model, TRAINING, torch.device("cpu"))
     average = Average(model, TRAINING.ema_decay)
     curve: list[dict[str, Any]] = []
-    held_out = spread(windows["valid"], CURVE_WINDOWS)
+    held_out = spread(windows["valid"], CURVE_WORDS // run.length)
     seconds = 0.0
     for step, batch in enumerate(batches(run, objective, windows["train"])):
         begin = time.process_time()
@@ -227,11 +263,11 @@ def train(run: Run, windows: dict[str, Windows]) -> tuple[nn.Module, list[dict[s
 
 
 def batches(run: Run, objective: Objective, windows: Windows) -> Iterator[Batch]:
-    per_epoch = steps_per_epoch(len(windows), BATCH)
+    per_epoch = steps_per_epoch(len(windows), run.batch)
     for step in range(STEPS):
         epoch, place = divmod(step, per_epoch)
         order = epoch_order(run.seed, epoch + 1, len(windows))
-        rows = batch_rows(order, place, BATCH)
+        rows = batch_rows(order, place, run.batch)
         yield make_batch(
             windows, rows, seed=run.seed, epoch=epoch + 1, step=place, parts=objective.parts
         )
@@ -261,7 +297,7 @@ def measure_bounds(
         with torch.no_grad():
             losses = [
                 next_word_losses(model, torch.from_numpy(part.astype(np.int64)))[1]
-                for part in np.array_split(windows, max(1, len(windows) // BATCH))
+                for part in np.array_split(windows, max(1, len(windows) // run.batch))
             ]
         return {"own": summary(torch.cat(losses).double().sum(1).numpy(), windows)}
     objective = run.objective()
@@ -273,7 +309,7 @@ def measure_bounds(
             objective=chosen,
             times_per_window=times,
             seed=EVALUATION_SEED,
-            batch_size=BATCH,
+            batch_size=run.batch,
             groups=np.arange(len(windows)),
         )
         nats = [part.nats_per_word * part.words for part in report.groups.values()]
@@ -283,12 +319,12 @@ def measure_bounds(
     return {"own": bound(objective) if objective.parts else whole, "whole": whole}
 
 
-def measure_sampler(model: nn.Module, windows: Windows) -> dict[str, dict[str, Any]]:
+def measure_sampler(run: Run, model: nn.Module, windows: Windows) -> dict[str, dict[str, Any]]:
     """Exact nats a word of the confidence sampler, by steps."""
     figures = {}
-    for steps, count in SAMPLER_WINDOWS.items():
-        chosen = spread(windows, count)
-        parts = np.array_split(chosen, max(1, count // BATCH))
+    for steps, words in SAMPLER_WORDS.items():
+        chosen = spread(windows, words // run.length)
+        parts = np.array_split(chosen, max(1, len(chosen) // run.batch))
         scores = [log_likelihood(model, part, steps=steps) for part in parts]
         figures[str(steps)] = summary(-np.concatenate(scores), chosen)
     return figures
@@ -313,14 +349,14 @@ def perform(run: Run, windows: dict[str, Windows]) -> dict[str, Any]:
     with rightwards_only(run.ablation == "one direction"):
         model, curve = train(run, windows)
         trained = time.process_time()
-        test = spread(windows["test"], TEST_WINDOWS)
+        test = spread(windows["test"], TEST_WORDS // run.length)
         figures: dict[str, Any] = measure_bounds(run, model, test, TEST_TIMES)
         if run.model != "autoregressive":
-            figures["sampler"] = measure_sampler(model, windows["test"])
+            figures["sampler"] = measure_sampler(run, model, windows["test"])
     sizes = {name: parameter.numel() for name, parameter in model.named_parameters()}
     return {
         "run": asdict(run),
-        "setup": setup(windows),
+        "setup": setup(run, windows),
         "parameters": sum(sizes.values()),
         "parameters_but_embedding": sum(sizes.values()) - sizes["embedding"],
         "curve": curve,
@@ -334,27 +370,29 @@ def perform(run: Run, windows: dict[str, Windows]) -> dict[str, Any]:
     }
 
 
-def setup(windows: dict[str, Windows]) -> dict[str, Any]:
+def setup(run: Run, windows: dict[str, Windows]) -> dict[str, Any]:
     """What all runs share; figures of another setup are not compared with these."""
     return {
         "words": {split: int(w.size) for split, w in windows.items()},
         "unknown_share": {split: float((w == UNK).mean()) for split, w in windows.items()},
         "vocabulary": WORDS,
-        "length": LENGTH,
-        "batch": BATCH,
+        "length": run.length,
+        "batch": run.batch,
         "steps": STEPS,
-        "shape": SHAPE.to_dict(),
+        "shape": run.shape.to_dict(),
         "training": TRAINING.model_dump(mode="json", exclude_defaults=True),
         "bfloat16": has_bfloat16(),
-        "test_windows": TEST_WINDOWS,
+        "test_windows": TEST_WORDS // run.length,
         "test_times": TEST_TIMES,
-        "sampler_windows": {str(steps): count for steps, count in SAMPLER_WINDOWS.items()},
+        "sampler_windows": {
+            str(steps): words // run.length for steps, words in SAMPLER_WORDS.items()
+        },
         "evaluation_seed": EVALUATION_SEED,
     }
 
 
-def list_runs(output: Path, say: Callable[[str], None] = print) -> None:
-    for run in PLAN:
+def list_runs(plan: tuple[Run, ...], output: Path, say: Callable[[str], None] = print) -> None:
+    for run in plan:
         done = "done" if (output / f"{run.key}.json").is_file() else "to do"
         say(f"{run.key:24}{done}")
     say("give --data to make what is to do")
@@ -364,15 +402,17 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("--data", type=Path, help="folder of train.txt, valid.txt and test.txt")
     parser.add_argument("--only", nargs="*", default=[], help="keys of runs")
-    parser.add_argument("--output", type=Path, default=OUTPUT)
+    parser.add_argument("--length", type=int, default=LENGTH, help="words of a window")
+    parser.add_argument("--output", type=Path)
     options = parser.parse_args()
+    plan, output = plan_of(options.length), options.output or results_of(options.length)
     if options.data is None:
-        list_runs(options.output)
+        list_runs(plan, output)
         return
     torch.set_num_threads(1)
-    windows = read_windows(options.data)
-    for run in PLAN:
-        place = options.output / f"{run.key}.json"
+    windows = read_windows(options.data, options.length)
+    for run in plan:
+        place = output / f"{run.key}.json"
         if place.is_file() or (options.only and run.key not in options.only):
             continue
         result = perform(run, windows)

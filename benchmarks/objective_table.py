@@ -1,7 +1,7 @@
 """The runs of objective.py as a table and plots in docs/objective.md.
 
     python benchmarks/objective_table.py                   from artifacts/benchmarks/objective
-    python benchmarks/objective_table.py --results FOLDER
+    python benchmarks/objective_table.py --length 512      those on longer windows: docs/denoiser.md
 
 Runs of one name and several seeds are one row: their mean over seeds. An error is over test
 windows, of the seeds' mean; where there are several seeds, their standard deviation stands in
@@ -26,8 +26,9 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 from numpy.typing import NDArray
 
-RESULTS = Path("artifacts/benchmarks/objective")
-PAGE = Path("docs/objective.md")
+from benchmarks.objective import LENGTH, results_of
+
+PAGE, LONG_PAGE = Path("docs/objective.md"), Path("docs/denoiser.md")
 BEGIN, END = "<!-- results -->\n", "<!-- end of results -->\n"
 BASE = "whole"
 NAMES = {
@@ -165,7 +166,7 @@ def table(rows: Mapping[str, Row], setup: Mapping[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
-def plot(rows: Mapping[str, Row], folder: Path) -> list[Path]:
+def plot(rows: Mapping[str, Row], setup: Mapping[str, Any], folder: Path) -> list[Path]:
     """Validation figures by step and by processor time, all seeds."""
     import matplotlib as mpl
 
@@ -174,7 +175,9 @@ def plot(rows: Mapping[str, Row], folder: Path) -> list[Path]:
     from matplotlib import pyplot
 
     paths = []
-    for panel, names in PANELS.items():
+    is_short = setup["length"] == LENGTH
+    panels = PANELS if is_short else {f"models_{setup['length']}": PANELS["models"]}
+    for panel, names in panels.items():
         figure, axes = pyplot.subplots(1, 2, figsize=(12, 4.5), sharey=True, layout="constrained")
         for colour, name in enumerate(name for name in names if name in rows):
             for place, result in enumerate(rows[name].results.values()):
@@ -197,22 +200,25 @@ def plot(rows: Mapping[str, Row], folder: Path) -> list[Path]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--results", type=Path, default=RESULTS)
-    parser.add_argument("--page", type=Path, default=PAGE)
+    parser.add_argument("--length", type=int, default=LENGTH, help="words of a window")
+    parser.add_argument("--results", type=Path)
+    parser.add_argument("--page", type=Path)
     options = parser.parse_args()
-    if not list(options.results.glob("*.json")):
-        print(f"{options.results}: no results yet; benchmarks/objective.py makes them")
+    results = options.results or results_of(options.length)
+    page = options.page or (PAGE if options.length == LENGTH else LONG_PAGE)
+    if not list(results.glob("*.json")):
+        print(f"{results}: no results yet; benchmarks/objective.py makes them")
         return
-    rows, setup = read_rows(options.results)
+    rows, setup = read_rows(results)
     text = table(rows, setup)
-    before, begin, rest = options.page.read_text(encoding="utf-8").partition(BEGIN)
-    assert begin, f"{options.page} lacks {BEGIN.strip()}"
+    before, begin, rest = page.read_text(encoding="utf-8").partition(BEGIN)
+    assert begin, f"{page} lacks {BEGIN.strip()}"
     pictures = "".join(
         f"\n![{path.stem.replace('_', ' ')}]({path.name})\n"
-        for path in plot(rows, options.page.parent)
+        for path in plot(rows, setup, page.parent)
     )
     after = rest.partition(END)[2]
-    options.page.write_text(before + BEGIN + text + pictures + END + after, encoding="utf-8")
+    page.write_text(before + BEGIN + text + pictures + END + after, encoding="utf-8")
     print(text)
 
 

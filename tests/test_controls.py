@@ -107,9 +107,11 @@ def test_without_an_ablation_it_is_the_denoiser() -> None:
     assert torch.equal(one.hidden(words(6)), other.hidden(words(6)))
 
 
-def test_all_models_of_the_comparison_have_as_many_parameters() -> None:
-    sizes = {run.key: sum(p.numel() for p in run.build().parameters()) for run in benchmark.PLAN}
-    assert len(sizes) == len(benchmark.PLAN)
+@pytest.mark.parametrize("length", [128, 512])
+def test_all_models_of_the_comparison_have_as_many_parameters(length: int) -> None:
+    plan = benchmark.plan_of(length)
+    sizes = {run.key: sum(p.numel() for p in run.build().parameters()) for run in plan}
+    assert len(sizes) == len(plan)
     layers = {key: size - sizes["whole-1"] for key, size in sizes.items()}
     embedding = benchmark.SHAPE.vocabulary_size * benchmark.SHAPE.model_dim
     assert max(map(abs, layers.values())) < 0.03 * (sizes["whole-1"] - embedding)
@@ -123,24 +125,24 @@ def test_a_run_from_text_to_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (tmp_path / f"{split}.txt").write_text("\n \n".join([*lines, " = <unk> = w1"]))
     settings = {
         "WORDS": 20,
-        "LENGTH": 16,
+        "STEP_WORDS": 256,
         "STEPS": 2,
         "CURVE_EVERY": 1,
-        "CURVE_WINDOWS": 3,
-        "TEST_WINDOWS": 5,
-        "SAMPLER_WINDOWS": {2: 4},
+        "CURVE_WORDS": 3 * 16,
+        "TEST_WORDS": 5 * 16,
+        "SAMPLER_WORDS": {2: 4 * 16},
         "SHAPE": replace(SMALL, vocabulary_size=25, num_layers=1),
     }
     for name, value in settings.items():
         monkeypatch.setattr(benchmark, name, value)
-    windows = benchmark.read_windows(tmp_path)
+    windows = benchmark.read_windows(tmp_path, 16)
     assert windows["train"].shape == ((30 * 31 + 5) // 16, 16)
     assert windows["train"].max() == 24
-    result = benchmark.perform(benchmark.Run("whole"), windows)
+    result = benchmark.perform(benchmark.Run("whole", length=16), windows)
     assert [point["step"] for point in result["curve"]] == [1, 2]
     assert result["test"]["own"] == result["test"]["whole"]
     assert len(result["test"]["sampler"]["2"]["nats_per_word_of_windows"]) == 4
-    control = benchmark.Run("autoregressive", model="autoregressive")
+    control = benchmark.Run("autoregressive", model="autoregressive", length=16)
     figures = benchmark.perform(control, windows)["test"]["own"]
     test = torch.from_numpy(benchmark.spread(windows["test"], 5).astype(np.int64))
     model, _ = benchmark.train(control, windows)
