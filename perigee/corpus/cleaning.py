@@ -258,6 +258,9 @@ def clean_label(value: object, longest: int = 1000) -> str:
     """A title, a URL or a name as one clean line of at most ``longest`` characters; "" for none."""
     if not isinstance(value, str):
         return ""
-    if not (value.isascii() and value.isprintable()):
+    if value.isascii() and value.isprintable():  # then its only white space is the space
+        if " " not in value or ("  " not in value and value[0] != " " != value[-1]):
+            return value[:longest]
+    else:
         value = _REMOVED.sub("", value[: 4 * longest])
     return " ".join(value.split())[:longest]

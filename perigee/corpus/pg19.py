@@ -185,20 +185,19 @@ def _write(
 ) -> None:
     """Write the books of ``files`` that are not dropped, up to the limit."""
     here = SeenTexts()
-    for shard, rows in zip(files, chosen, strict=True):
-        for document in read_books(shard, rows):
-            if observer.should_stop():
-                raise Interrupted("stopped as asked", place=writer.raw, remedy="run it again")
-            if isinstance(document, str):
-                writer.dropped[document] += 1
-            elif document.digest in here or document.digest in seen:
-                writer.dropped["duplicate"] += 1
-            else:
-                here.add(document.digest)
-                writer.add(document)
-                observer.progress(writer.raw.name, writer.documents, order.limit or None, "books")
-            if writer.documents == order.limit > 0:
-                return
+    for document in read_books(files, chosen):
+        if observer.should_stop():
+            raise Interrupted("stopped as asked", place=writer.raw, remedy="run it again")
+        if isinstance(document, str):
+            writer.dropped[document] += 1
+        elif document.digest in here or document.digest in seen:
+            writer.dropped["duplicate"] += 1
+        else:
+            here.add(document.digest)
+            writer.add(document)
+            observer.progress(writer.raw.name, writer.documents, order.limit or None, "books")
+        if writer.documents == order.limit > 0:
+            return
 
 
 def _choose(order: _Order, rows: Sequence[int], spare: int) -> list[Rows | None]:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -91,6 +90,7 @@ def _unreadable(shard: Path, error: Exception) -> SourceError:
 class _Job(NamedTuple):
     """Consecutive rows of a shard."""
 
+    shard: str
     batch: pa.RecordBatch
     first: int
     """Row of the first of them."""
@@ -98,44 +98,51 @@ class _Job(NamedTuple):
     """Which of them, from 0; ``None`` for all."""
 
 
-def read_books(shard: Path, rows: Rows | None) -> Iterator[Document | str]:
-    """The books of a shard in order; for one that cannot be kept, the reason.
+def read_books(shards: Sequence[Path], wanted: Sequence[Rows | None]) -> Iterator[Document | str]:
+    """The books of the shards in order; for one that cannot be kept, the reason.
+
+    Parameters
+    ----------
+    wanted:
+        Rows of each shard, ascending; ``None`` for all of them.
 
     Raises
     ------
     SourceError
-        If the shard cannot be read to its end.
+        If a shard cannot be read to its end.
     """
-    if rows is not None and not len(rows):
-        return
     with contextlib.closing(duckdb.connect()) as connection:
+        for books in in_order(_books, _jobs(connection, shards, wanted), _AHEAD):
+            yield from books
+
+
+def _jobs(
+    connection: duckdb.DuckDBPyConnection, shards: Sequence[Path], wanted: Sequence[Rows | None]
+) -> Iterator[_Job]:
+    for shard, rows in zip(shards, wanted, strict=True):
+        if rows is not None and not len(rows):
+            continue
+        first = 0
         try:
-            jobs = _jobs(_batches(connection, shard), rows)
-            for books in in_order(partial(_books, shard.name), jobs, _AHEAD):
-                yield from books
+            for batch in _batches(connection, shard):
+                if rows is None:
+                    yield _Job(shard.name, batch, first, None)
+                else:
+                    begin, end = np.searchsorted(rows, [first, first + len(batch)])
+                    yield _Job(shard.name, batch, first, rows[begin:end] - first)
+                first += len(batch)
         except (duckdb.Error, pa.ArrowException, OSError) as error:
             raise _unreadable(shard, error) from None
 
 
-def _jobs(batches: Iterator[pa.RecordBatch], rows: Rows | None) -> Iterator[_Job]:
-    first = 0
-    for batch in batches:
-        if rows is None:
-            yield _Job(batch, first, None)
-        else:
-            begin, end = np.searchsorted(rows, [first, first + len(batch)])
-            yield _Job(batch, first, rows[begin:end] - first)
-        first += len(batch)
-
-
-def _books(shard: str, job: _Job) -> list[Document | str]:
+def _books(job: _Job) -> list[Document | str]:
     """The books of a job, or why they cannot be kept."""
     numbers = job.batch.column("file_row_number").to_numpy()
     expected = np.arange(job.first, job.first + len(numbers))
     assert np.array_equal(numbers, expected), "DuckDB gave rows out of order"
     batch = job.batch if job.wanted is None else job.batch.take(pa.array(job.wanted))
     text = batch.column("text")
-    origins = [_origin(shard, label) for label in batch.drop_columns(["text"]).to_pylist()]
+    origins = [_origin(job.shard, label) for label in batch.drop_columns(["text"]).to_pylist()]
     books: list[Document | str] = []
     for first, texts in groups_of(text):
         books += prepare_all(texts, origins[first : first + len(texts.ends) - 1])

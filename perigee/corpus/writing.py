@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import hashlib
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Iterator
 from concurrent.futures import Executor, Future, ThreadPoolExecutor
 from contextlib import contextmanager
@@ -21,6 +21,7 @@ from perigee.manifest import FileRecord
 
 _INDEX_ROWS = 4096
 _WRITE_BYTES = 1 << 20
+_MOST_PENDING = 8  # blocks: as many as one batch of books fills
 _WORDS = 6  # place of the words in a row of the index without its line
 _FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIST)
 
@@ -28,8 +29,8 @@ _FORBIDDEN = (errno.EROFS, errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EEXIS
 class SplitWriter:
     """Writes documents and their index; made by :func:`open_split`.
 
-    Hashing and writing are done in a thread of their own, a block behind: both leave the
-    interpreter's lock, and take as long as cleaning.
+    Hashing and writing are done in a thread of their own, a few blocks behind: both leave the
+    interpreter's lock, and take half as long as cleaning.
     """
 
     def __init__(self, raw: Path, file: BinaryIO, index: pq.ParquetWriter, pool: Executor) -> None:
@@ -45,7 +46,7 @@ class SplitWriter:
         self._lines: list[bytes | memoryview] = []
         self._held = 0
         self._rows: list[tuple[Any, ...]] = []
-        self._pending: Future[None] | None = None
+        self._pending: deque[Future[None]] = deque()
 
     def add(self, document: Document) -> None:
         """Append ``document``.
@@ -74,7 +75,7 @@ class SplitWriter:
     def finish(self) -> None:
         """Write what is kept back."""
         self._flush_lines()
-        self._wait()
+        self._wait(0)
         self._flush_index()
 
     def raw_record(self) -> FileRecord:
@@ -88,17 +89,17 @@ class SplitWriter:
         block = b"\n".join(self._lines)
         self._lines.clear()
         self._held = 0
-        self._wait()
-        self._pending = self._pool.submit(self._put, block)
+        self._wait(_MOST_PENDING - 1)
+        self._pending.append(self._pool.submit(self._put, block))
 
     def _put(self, block: bytes) -> None:
         self._hash.update(block)
         self._file.write(block)
 
-    def _wait(self) -> None:
-        if self._pending is not None:
-            self._pending.result()
-            self._pending = None
+    def _wait(self, most: int) -> None:
+        """Until no more than ``most`` blocks are to be written."""
+        while len(self._pending) > most:
+            self._pending.popleft().result()
 
     def _flush_index(self) -> None:
         if self._rows:
