@@ -4,12 +4,14 @@
     python benchmarks/model.py --rounds 3 --layers 8 --skip scaling
 
 A step is the forward pass, logits and cross-entropy at half of the positions, the backward pass
-and the update by AdamW, in float32 on all cores. The kinds take turns, so that a busy machine slows
-all of them; figures are medians. FLOPs are those of `perigee model`: products only.
+and the update by AdamW, in float32 on all cores, and once more under bfloat16 autocast, with the
+allocator set as Perigee sets it. The kinds take turns, so that a busy machine slows all of them;
+figures are medians. FLOPs are those of `perigee model`: products only.
 
 step      words a second: Perigee, and `transformers` ModernBertForMaskedLM with SDPA and its local
-          attention on (left out, and said so, where transformers is not installed); the share of
-          the rate of a large float32 product, measured in the same run
+          attention on (left out, and said so, where transformers is not installed), the peer also
+          as it runs by itself, in a process whose allocator is as it comes; the share of the rate
+          of a large float32 product, measured in the same run
 parts     each kind of layer by itself, forward and backward, times its number in a step
 scaling   seconds and peak memory of a step from 2,048 to 16,384 words, a process each; as control,
           the same stack with full attention
@@ -25,6 +27,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import nullcontext
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -34,6 +37,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import torch
 from torch import Tensor, nn
 
+from perigee.allocator import keep_freed_memory
 from perigee.diffusion.crossentropy import weighted_cross_entropy
 from perigee.model.attention import make_band
 from perigee.model.denoiser import Denoiser
@@ -67,6 +71,10 @@ def train_shape(layers: int | None) -> DenoiserShape:
     )
 
 
+def precision(bfloat16: bool) -> Any:
+    return torch.autocast("cpu", torch.bfloat16) if bfloat16 else nullcontext()
+
+
 def optimizer_of(module: nn.Module) -> torch.optim.Optimizer:
     return torch.optim.AdamW(module.parameters(), lr=1e-4, fused=True)
 
@@ -77,7 +85,7 @@ def words_and_mask(batch: int, length: int) -> tuple[Tensor, Tensor]:
     return ids, torch.rand(batch, length, generator=generator) < 0.5
 
 
-def perigee_step(shape: DenoiserShape, batch: int, length: int) -> Step:
+def perigee_step(shape: DenoiserShape, batch: int, length: int, bfloat16: bool = False) -> Step:
     denoiser = Denoiser(shape)
     optimizer = optimizer_of(denoiser)
     ids, is_masked = words_and_mask(batch, length)
@@ -85,10 +93,11 @@ def perigee_step(shape: DenoiserShape, batch: int, length: int) -> Step:
     weights = torch.full(targets.shape, 1 / len(targets))
 
     def step() -> None:
-        hidden = denoiser.hidden(noisy)[is_masked]
-        loss, _ = weighted_cross_entropy(
-            hidden, denoiser.output_weight, denoiser.output_bias, targets, weights
-        )
+        with precision(bfloat16):
+            hidden = denoiser.hidden(noisy)[is_masked]
+            loss, _ = weighted_cross_entropy(
+                hidden, denoiser.output_weight, denoiser.output_bias, targets, weights
+            )
         loss.backward()
         optimizer.step()
         optimizer.zero_grad()
@@ -96,7 +105,9 @@ def perigee_step(shape: DenoiserShape, batch: int, length: int) -> Step:
     return step
 
 
-def peer_step(shape: DenoiserShape, batch: int, length: int) -> tuple[Step, int] | None:
+def peer_step(
+    shape: DenoiserShape, batch: int, length: int, bfloat16: bool = False
+) -> tuple[Step, int] | None:
     """ModernBERT's step and parameters; None where transformers is not installed."""
     try:
         from transformers import ModernBertConfig, ModernBertForMaskedLM
@@ -123,11 +134,51 @@ def peer_step(shape: DenoiserShape, batch: int, length: int) -> tuple[Step, int]
     noisy, labels = ids.masked_fill(is_masked, 1), ids.masked_fill(~is_masked, -100)
 
     def step() -> None:
-        model(input_ids=noisy, labels=labels).loss.backward()
+        with precision(bfloat16):
+            loss = model(input_ids=noisy, labels=labels).loss
+        loss.backward()
         optimizer.step()
         optimizer.zero_grad()
 
     return step, sum(p.numel() for p in model.parameters())
+
+
+class PeerAsItComes:
+    """ModernBERT in a process of its own, in which nothing is set."""
+
+    def __init__(self, layers: int) -> None:
+        command = [sys.executable, __file__, "--peer", "--layers", str(layers)]
+        self._process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self._ask("")
+
+    def _ask(self, line: str) -> None:
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        print(line, file=self._process.stdin, flush=True)
+        assert self._process.stdout.readline() == "done\n", "the peer's process ended"
+
+    def step(self, bfloat16: bool) -> Step:
+        return lambda: self._ask("bfloat16" if bfloat16 else "float32")
+
+    def end(self) -> None:
+        assert self._process.stdin is not None
+        self._process.stdin.close()
+        self._process.wait()
+
+
+def answer_as_peer(shape: DenoiserShape) -> None:
+    """The other side: a step for every line."""
+    steps = {}
+    for name in ("float32", "bfloat16"):
+        peer = peer_step(shape, 1, shape.sequence_length, bfloat16=name == "bfloat16")
+        assert peer is not None
+        steps[name] = peer[0]
+    for line in sys.stdin:
+        if name := line.strip():
+            steps[name]()
+        print("done", flush=True)
 
 
 def product_step(size: int = 4096) -> Step:
@@ -156,26 +207,41 @@ def bench_step(shape: DenoiserShape, rounds: int) -> dict[str, Any]:
     peer = peer_step(shape, 1, shape.sequence_length)
     if peer is not None:
         steps["modernbert"] = peer[0]
+    steps["perigee, bfloat16"] = perigee_step(shape, 1, shape.sequence_length, bfloat16=True)
+    alone = None
+    if rounded := peer_step(shape, 1, shape.sequence_length, bfloat16=True):
+        steps["modernbert, bfloat16"] = rounded[0]
+        alone = PeerAsItComes(shape.num_layers)
+        steps["modernbert as it comes"] = alone.step(bfloat16=False)
+        steps["modernbert as it comes, bfloat16"] = alone.step(bfloat16=True)
     seconds = seconds_each(steps, rounds)
+    if alone is not None:
+        alone.end()
     product_rate = 2 * 4096**3 / seconds["product"]
     share = report.flops_per_step / seconds["perigee"] / product_rate
     result = {
         "seconds": seconds,
-        "words_per_second": shape.sequence_length / seconds["perigee"],
+        "words_per_second": {},
+        "times": {},
         "parameters": report.parameters,
         "gflop_per_step": report.flops_per_step / 1e9,
         "product_gflops": product_rate / 1e9,
         "share_of_product_rate": share,
     }
     print(f"one step of 1 x {shape.sequence_length} words, {shape.num_layers} layers")
-    print(f"{'perigee':>14}{result['words_per_second']:10.0f} words/s {report.parameters:,}")
+    print(f"{'':34}{'words/s':>8}{'perigee is':>12}")
+    for name, taken in seconds.items():
+        if name != "product":
+            ours = seconds["perigee, bfloat16" if name.endswith("bfloat16") else "perigee"]
+            result["words_per_second"][name] = shape.sequence_length / taken
+            result["times"][name] = taken / ours
+            print(f"{name:34}{shape.sequence_length / taken:8.0f}{taken / ours:11.2f}x")
     if peer is None:
-        print("    modernbert      left out: transformers is not installed (pip install .[bench])")
+        print("modernbert is left out: transformers is not installed (pip install .[bench])")
     else:
-        result["times_peer"] = seconds["modernbert"] / seconds["perigee"]
-        rate = shape.sequence_length / seconds["modernbert"]
-        print(f"{'modernbert':>14}{rate:10.0f} words/s {peer[1]:,}")
-        print(f"perigee is {result['times_peer']:.2f} times it (at least {AT_LEAST_TIMES_PEER})")
+        print(
+            f"parameters: {report.parameters:,} and {peer[1]:,}; wanted {AT_LEAST_TIMES_PEER} times"
+        )
     print(
         f"{share:.0%} of {product_rate / 1e9:.0f} GFLOP/s, a product of 4,096 squares "
         f"(at least {AT_LEAST_SHARE:.0%})\n"
@@ -187,6 +253,8 @@ def bench_parts(shape: DenoiserShape, rounds: int) -> dict[str, float]:
     denoiser = Denoiser(replace(shape, num_layers=1, mamba_repeat=1))
     block, L = denoiser.blocks[0], shape.sequence_length
     x = torch.randn(1, L, shape.model_dim, requires_grad=True)
+    grad = torch.randn(1, L, shape.model_dim)
+    per_head = grad.view(1, L, shape.num_heads, shape.head_dim)
     band = make_band(shape, (1, L), None, device=x.device, dtype=x.dtype)
     mixer = block.mixers[0]
     damping, frequency = (tensor.detach().requires_grad_() for tensor in mixer.eigenvalues())
@@ -209,16 +277,16 @@ def bench_parts(shape: DenoiserShape, rounds: int) -> dict[str, float]:
 
     mixers = shape.num_layers * shape.mamba_repeat
     parts: dict[str, tuple[int, Step]] = {
-        "oscillator mixers": (mixers, lambda: mixer(unit_rms(x)).sum().backward()),
+        "oscillator mixers": (mixers, lambda: mixer(unit_rms(x)).backward(grad)),
         "  of which scan": (
             mixers,
-            lambda: oscillate(steps, pairs, values, damping, frequency).sum().backward(),
+            lambda: oscillate(steps, pairs, values, damping, frequency).backward(per_head),
         ),
         "log-window attention": (
             shape.num_layers,
-            lambda: block.attention(unit_rms(x), band).sum().backward(),
+            lambda: block.attention(unit_rms(x), band).backward(grad),
         ),
-        "feed-forward": (shape.num_layers, lambda: block.feedforward(unit_rms(x)).sum().backward()),
+        "feed-forward": (shape.num_layers, lambda: block.feedforward(unit_rms(x)).backward(grad)),
         "head": (1, head),
         "optimiser": (1, optimizer.step),
     }
@@ -233,6 +301,7 @@ def bench_parts(shape: DenoiserShape, rounds: int) -> dict[str, float]:
 
 
 def one_length(length: int, layers: int, full: bool, rounds: int) -> None:
+    keep_freed_memory()
     shape = replace(train_shape(layers), sequence_length=length)
     if full:
         shape = replace(shape, min_radius=length, max_radius=length)
@@ -267,11 +336,16 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("artifacts/benchmarks/model.json"))
     parser.add_argument("--length", type=int, help=argparse.SUPPRESS)
     parser.add_argument("--full", action="store_true", help=argparse.SUPPRESS)
+    parser.add_argument("--peer", action="store_true", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
     if arguments.length:
         one_length(arguments.length, arguments.layers, arguments.full, arguments.rounds)
         return
     torch.manual_seed(0)
+    if arguments.peer:
+        answer_as_peer(train_shape(arguments.layers))
+        return
+    keep_freed_memory()
     shape, result = train_shape(arguments.layers), {}
     if "step" not in arguments.skip:
         result["step"] = bench_step(shape, arguments.rounds)

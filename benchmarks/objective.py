@@ -174,6 +174,14 @@ PLAN = (
     replace(SPLIT, seed=3),
     replace(SPLIT, name="residues-3-u1.0-bound", weight="bound"),
     Run("digits-3-u0.3", code="digits", moduli=DIGITS, unmask_fraction=0.3),
+    Run("fixed-clock", seed=2, ablation="fixed clock"),
+    Run("fixed-clock", seed=3, ablation="fixed clock"),
+    Run("no-oscillators", seed=2, ablation="no oscillators"),
+    Run("no-oscillators", seed=3, ablation="no oscillators"),
+    Run("one-direction", seed=2, ablation="one direction"),
+    Run("one-direction", seed=3, ablation="one direction"),
+    Run("no-attention", seed=2, ablation="no attention"),
+    Run("no-attention", seed=3, ablation="no attention"),
 )
 """The most telling first."""
 LONG_PLAN = tuple(
