@@ -137,6 +137,9 @@ class TrainingSettings(Section):
     precision: Literal["auto", "float32", "bfloat16"] = "auto"
     """Arithmetic of the matrix products; auto: bfloat16 where a GPU or a CPU
     has instructions for it, else float32."""
+    compile: bool = False
+    """torch.compile for the layers around the scan. On a CPU it does not pay: a step takes 8 %
+    longer (PyTorch 2.13, LOG.md); on a card it has not been measured."""
 
 
 class DataSettings(Section):

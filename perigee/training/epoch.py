@@ -12,6 +12,7 @@ from perigee.observer import Observer, Scalar
 from perigee.settings import Settings
 from perigee.training.batches import Batch, make_batch
 from perigee.training.checkpoint import restore
+from perigee.training.compiling import compile_layers
 from perigee.training.data import TrainingData
 from perigee.training.device import Device, deterministic
 from perigee.training.keeper import Keeper
@@ -50,6 +51,8 @@ class EpochRunner:
         self.settings, self.data, self.recipe = settings, data, recipe
         self.device, self.observer, self.processes = device, observer, processes
         self.learner = build_learner(settings, len(data.tokenizer), device.torch_device)
+        if training.compile:
+            compile_layers(self.learner.denoiser, device.torch_device)
         self.rules = StepRules(
             objective=build_objective(settings, len(data.tokenizer)),
             device=device,

@@ -57,6 +57,8 @@ def decisive_settings(settings: Settings) -> dict[str, Any]:
     """The settings that change the weights or the validation, as JSON values."""
     document = settings.model_dump(mode="json")
     training = {key: document["training"][key] for key in DECISIVE}
+    if settings.training.compile:  # it rounds otherwise
+        training["compile"] = True
     if depends_on_length(settings.training):
         training["epochs"] = settings.training.epochs
     return {
