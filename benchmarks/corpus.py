@@ -178,7 +178,7 @@ KINDS: dict[str, Callable[[Path], int]] = {
 def measure(work: Path, kind: str) -> dict[str, float]:
     """Seconds and peak memory of one kind, in a process of its own."""
     command = [sys.executable, __file__, "--one", kind, "--work", str(work)]
-    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, float] = json.loads(result.stdout)
     return found
 

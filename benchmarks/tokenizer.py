@@ -86,7 +86,7 @@ def windows(work: Path, name: str) -> None:
     build_windows(
         work / f"{name}.raw",
         work / "perigee_vocab.json",
-        work / f"{name}.arrow",
+        work / f"{name}_windows.arrow",
         sequence_length=LENGTH,
         stride=LENGTH,
         max_sequences=0,
@@ -112,7 +112,7 @@ KINDS: dict[str, tuple[str, Callable[[Path], None]]] = {
 
 def count_different(work: Path) -> tuple[int, int]:
     """Ids of all documents, and how many of them the library sees differently."""
-    stream = Windows.open(work / "once.arrow").tokens.reshape(-1)
+    stream = Windows.open(work / "once_windows.arrow").tokens.reshape(-1)
     tokenizer = Tokenizer.from_file(str(work / "tokenizer.json"))
     place = different = 0
     for encoding in tokenizer.encode_batch(documents(work)):
@@ -126,7 +126,7 @@ def count_different(work: Path) -> tuple[int, int]:
 def measure(work: Path, kind: str) -> dict[str, float]:
     """Seconds and peak memory of one kind, in a process of its own."""
     command = [sys.executable, __file__, "--one", kind, "--work", str(work)]
-    result = subprocess.run(command, capture_output=True, text=True, check=True)
+    result = subprocess.run(command, stdout=subprocess.PIPE, text=True, check=True)
     found: dict[str, float] = json.loads(result.stdout)
     return found
 
