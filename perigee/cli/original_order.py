@@ -1,4 +1,4 @@
-"""The original's order of ``generate``'s arguments, or just a prompt."""
+"""The original's order of ``generate``'s arguments, or without a model."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from perigee.errors import SettingsError
 ViewName = Literal["matrix", "live"]
 
 USAGE = (
-    '"<prompt>", or <config> "<prompt>", or <config> <checkpoint> "<prompt>" [steps] '
+    '[<config> [<checkpoint>]] "<prompt>", or [<config> <checkpoint>] "<prompt>" <steps> '
     "[matrix|live] [batch] [frames.txt] [gif.gif]"
 )
 LEAST_ORIGINAL, MOST_ORIGINAL = 3, 8
@@ -31,7 +31,7 @@ class Positional:
 
 
 def read_positional(arguments: list[str]) -> Positional:
-    """The arguments by their places: the original's order, or just a prompt.
+    """The arguments by their places: the original's order, or that without settings and checkpoint.
 
     Raises
     ------
@@ -40,17 +40,20 @@ def read_positional(arguments: list[str]) -> Positional:
     """
     if len(arguments) == 1:
         return Positional(arguments[0])
+    count = len(arguments)
+    if arguments[1].isdigit() and not arguments[0].endswith(".toml"):
+        arguments = ["", "", *arguments]
     if len(arguments) < LEAST_ORIGINAL:
         return Positional(arguments[1], config=arguments[0])
     if len(arguments) > MOST_ORIGINAL:
-        raise SettingsError(f"{len(arguments)} arguments", place="generate", expected=USAGE)
+        raise SettingsError(f"{count} arguments", place="generate", expected=USAGE)
     config, checkpoint, prompt, *rest = arguments
     steps, view, batch, frames, gif = [*rest, *[""] * (MOST_ORIGINAL - len(arguments))]
     if view not in ("", "matrix", "live"):
         raise SettingsError(f"the view is {view!r}", place="generate", expected="matrix or live")
     return Positional(
         prompt,
-        config,
+        config or None,
         checkpoint or None,
         _count("steps", steps),
         cast(ViewName, view) if view else None,

@@ -186,6 +186,11 @@ def test_a_mistake_is_one_line(perigee, checkpoint: Path, arguments: list[str], 
 def test_places_of_arguments() -> None:
     assert read_positional(["the moon"]) == Positional("the moon")
     assert read_positional(["a.toml", "the moon"]) == Positional("the moon", config="a.toml")
+    assert read_positional(["a.toml", "1812"]) == Positional("1812", config="a.toml")
+    assert read_positional(["the moon", "32"]) == Positional("the moon", steps=32)
+    assert read_positional(["the moon", "3", "live", "2"]) == Positional(
+        "the moon", None, None, 3, "live", 2
+    )
     assert read_positional(["a.toml", "c", "p", "3", "live", "2", "f", "g"]) == Positional(
         "p", "a.toml", "c", 3, "live", 2, "f", "g"
     )
