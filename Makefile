@@ -18,7 +18,7 @@ train: $(INSTALLED)
 	@PERIGEE_CONFIG="$(PERIGEE_CONFIG)" $(BIN)/perigee show
 
 test: $(INSTALLED)
-	$(BIN)/python -m pytest -n 2 --dist loadfile
+	$(BIN)/python -m pytest -n 2 --dist loadfile --max-worker-restart 0
 
 check: $(INSTALLED)
 	$(BIN)/ruff format --check .

@@ -27,10 +27,26 @@ def compile_layers(denoiser: Denoiser, device: torch.device) -> None:
         If the compiler that ``torch.compile`` needs is not installed.
     """
     require_compiler(device)
+    _keep_no_pickles()
     _leave_out()
     for layer in denoiser.modules():
         if isinstance(layer, OscillatorMixer | LogWindowAttention | FeedForward):
             layer.compile()
+
+
+@cache
+def _keep_no_pickles() -> None:
+    """Between runs, keep the compiled code alone.
+
+    PyTorch would also write its graphs as pickles, and load them from the folder for temporary
+    files; while it writes one, the process sometimes ends by a segmentation fault (2.13.0;
+    pytorch/pytorch#177442).
+    """
+    import torch._functorch.config
+    import torch._inductor.config
+
+    torch._functorch.config.enable_autograd_cache = False
+    torch._inductor.config.fx_graph_cache = False
 
 
 @cache

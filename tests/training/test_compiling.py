@@ -30,12 +30,19 @@ def losses_and_names(settings: Settings) -> tuple[list[float], list[str]]:
 
 @needs_compiler
 @pytest.mark.filterwarnings("ignore")  # those of torch, while it compiles
-def test_compiled_layers_compute_the_same(make_training: Callable[..., Settings]) -> None:
+def test_compiled_layers_compute_the_same(
+    make_training: Callable[..., Settings], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    kept = tmp_path / "kept"
+    monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(kept))
     plain, names = losses_and_names(make_training(log_every=1))
     compiled, again = losses_and_names(make_training("compiled", log_every=1, compile=True))
     assert names == again
     assert len(plain) == len(compiled) > 3
     assert compiled == pytest.approx(plain, rel=1e-3)
+    files = {path.suffix for path in kept.rglob("*") if path.is_file()}
+    assert ".so" in files
+    assert files <= {".so", ".cpp", ".h", ".py", ".lock"}, "a pickle may have been written"
 
 
 def test_without_a_compiler_it_says_so(monkeypatch: pytest.MonkeyPatch) -> None:
