@@ -2,7 +2,8 @@
 
 ``python -m perigee.cli.torchrun N MODULE ARGUMENT ...`` does what ``torchrun --standalone
 --nproc-per-node N -m MODULE ARGUMENT ...`` does, but tells what ended a worker by the exit status,
-as a shell does, and not by a page of traces.
+as a shell does, and not by a page of traces; and the processes find each other by a file, not by
+a server that listens to the network.
 """
 
 from __future__ import annotations
@@ -12,9 +13,12 @@ import os
 import sys
 from collections.abc import Iterable, Mapping, Sequence
 from importlib import import_module
+from pathlib import Path
+from tempfile import TemporaryDirectory
 
 from perigee.errors import Interrupted
 
+LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
 SIGNALLED = 128
 """Added to a signal's number: the exit status of what it ended."""
 
@@ -26,18 +30,36 @@ def is_wanted(processes: int, environ: Mapping[str, str]) -> bool:
 
 def launch(processes: int, module: str, arguments: Sequence[str] = ()) -> int:
     """Run ``module`` in so many processes of this machine; the exit status."""
+    from perigee.training.processes import MEETING_VARIABLE
+
     logging.disable(logging.ERROR)  # torchrun's own account of what the exit status tells
-    # gloo looks for the machine's name otherwise, which need not lead anywhere
-    os.environ.setdefault("GLOO_SOCKET_IFNAME", "lo")
+    for library in ("GLOO", "NCCL"):
+        # otherwise an interface of the network, and gloo looks for it by the machine's name
+        os.environ.setdefault(f"{library}_SOCKET_IFNAME", LOOPBACK)
     threads = max(1, (os.cpu_count() or 1) // processes)
     os.environ.setdefault("OMP_NUM_THREADS", str(threads))
+    with TemporaryDirectory(prefix="perigee-") as folder:
+        os.environ[MEETING_VARIABLE] = str(Path(folder, "workers"))
+        started = ["--module", module, *arguments]
+        return _run(
+            [*_meet_in(Path(folder, "agent")), "--nproc-per-node", str(processes), *started]
+        )
+
+
+def _meet_in(file: Path) -> list[str]:
+    """What keeps torchrun from opening servers: a store in a file, and none for the workers."""
+    os.environ["TORCH_DISABLE_SHARE_RDZV_TCP_STORE"] = "1"
+    meeting = ["--rdzv-backend", "c10d", "--rdzv-endpoint", str(file), "--rdzv-id", "perigee"]
+    return [*meeting, "--rdzv-conf", "store_type=file", "--local-addr", "127.0.0.1"]
+
+
+def _run(arguments: list[str]) -> int:
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
     torchrun = import_module("torch.distributed.run")  # which torch has given no types
-    options = ["--standalone", "--local-addr", "127.0.0.1", "--nproc-per-node", str(processes)]
     try:
-        torchrun.run(torchrun.parse_args([*options, "--module", module, *arguments]))
+        torchrun.run(torchrun.parse_args(arguments))
     except ChildFailedError as error:
         return exit_status(failure.exitcode for failure in error.failures.values())
     except SignalException:

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
+from pathlib import Path
 from typing import Protocol
 
 import torch
@@ -24,6 +25,10 @@ BUCKET_BYTES = 32 * 2**20
 """Gradients that travel together."""
 PATIENCE = timedelta(minutes=30)
 """How long a process waits for the others: validation and a checkpoint lie between two steps."""
+
+MEETING_VARIABLE = "PERIGEE_MEETING_FILE"
+"""Set by what starts the processes: the file by which they find each other. Without it they meet
+where torchrun says, on a port that is open to the network."""
 
 
 class Processes(Protocol):
@@ -72,14 +77,19 @@ class OneProcess:
 class ProcessGroup:
     """The processes that ``torchrun`` started: gloo between CPUs, NCCL between CUDA cards."""
 
-    def __init__(self, rank: int, count: int, local_rank: int, device: torch.device) -> None:
+    def __init__(
+        self, rank: int, count: int, local_rank: int, device: torch.device, meeting: Path | None
+    ) -> None:
         self.rank, self.count, self.local_rank = rank, count, local_rank
         self._device = device
         backend = "gloo"
         if device.type == "cuda":
             backend = "nccl"
             torch.cuda.set_device(device)
-        dist.init_process_group(backend, rank=rank, world_size=count, timeout=PATIENCE)
+        store = None
+        if meeting is not None:
+            store = dist.FileStore(str(meeting), count)  # type: ignore[attr-defined]
+        dist.init_process_group(backend, store=store, rank=rank, world_size=count, timeout=PATIENCE)
 
     def add(self, tensors: Sequence[Tensor]) -> None:
         """See :class:`Processes`; tensors travel together in buckets."""
@@ -127,7 +137,8 @@ def joined_processes(
         yield OneProcess()
         return
     device = choose_device(use_gpu, observer if ranks[0] == 0 else SILENT, index=ranks[2])
-    group = ProcessGroup(*ranks, device.torch_device)
+    meeting = environ.get(MEETING_VARIABLE)
+    group = ProcessGroup(*ranks, device.torch_device, Path(meeting) if meeting else None)
     try:
         yield group
     finally:

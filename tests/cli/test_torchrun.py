@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import os
+import subprocess
 import sys
 from pathlib import Path
 
@@ -43,3 +46,60 @@ def test_train_starts_itself_in_several_processes(
         training.train(config, resume=True)
     assert ended.value.code == 137
     assert started == [(2, "perigee", arguments)]
+
+
+PROBE = """
+import json, os
+from pathlib import Path
+import torch
+from perigee.observer import SILENT
+from perigee.training.processes import joined_processes
+
+def listening(process):
+    sockets = set()
+    for entry in Path(f"/proc/{process}/fd").iterdir():
+        try:
+            sockets.add(os.readlink(entry))
+        except FileNotFoundError:
+            pass
+    found = []
+    for version in ("tcp", "tcp6"):
+        for line in Path("/proc/net", version).read_text().splitlines()[1:]:
+            fields = line.split()
+            if fields[3] == "0A" and f"socket:[{fields[9]}]" in sockets:
+                found.append(fields[1].partition(":")[0])
+    return found
+
+with joined_processes(os.environ, False, SILENT) as processes:
+    total = torch.ones(3)
+    processes.add([total])
+    found = listening(os.getpid()) + (listening(os.getppid()) if processes.rank == 0 else [])
+    Path(f"rank{processes.rank}.json").write_text(json.dumps([found, total.tolist()]))
+    processes.wait()
+"""
+LOOPBACK = {"0100007F", "00000000000000000000000001000000"}
+"""127.0.0.1 and ::1 as the kernel writes them in /proc/net."""
+
+
+@pytest.mark.skipif(not Path("/proc/net/tcp").exists(), reason="Linux tells what listens")
+def test_nothing_listens_beyond_loopback(tmp_path: Path) -> None:
+    (tmp_path / "probe.py").write_text(PROBE)
+    environ = {
+        name: value for name, value in os.environ.items() if not name.endswith("_SOCKET_IFNAME")
+    }
+    done = subprocess.run(
+        [sys.executable, "-m", "perigee.cli.torchrun", "2", "probe"],
+        cwd=tmp_path,
+        env={**environ, "PYTHONPATH": f"{Path.cwd()}:{tmp_path}", "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    seen = [json.loads((tmp_path / f"rank{rank}.json").read_text()) for rank in range(2)]
+    assert [total for _, total in seen] == [[2.0] * 3] * 2
+    addresses = {address for found, _ in seen for address in found}
+    assert addresses, "gloo listens, for the other process"
+    assert addresses <= LOOPBACK
+    assert not list(tmp_path.glob("perigee-*")), "the files of the meeting are removed"
