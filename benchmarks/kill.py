@@ -223,6 +223,7 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--json", type=Path, help="write the figures here")
     args = parser.parse_args()
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)  # whoever started this may ignore it
     # What the first optimiser imports takes seconds: once here, not in every forked process.
     import_module("torch._dynamo")
     with tempfile.TemporaryDirectory() as name:

@@ -93,7 +93,7 @@ class Chromium:
         assert "exceptionDetails" not in answer, answer["exceptionDetails"]
         return answer["result"].get("value")
 
-    def wait_for(self, script: str, seconds: float = 20) -> Any:
+    def wait_for(self, script: str, seconds: float = 60) -> Any:
         """The value of ``script`` as soon as it is true."""
         deadline = time.monotonic() + seconds
         while not (value := self.evaluate(script)):
@@ -103,7 +103,7 @@ class Chromium:
             time.sleep(0.1)
         return value
 
-    def click(self, element: str, seconds: float = 20) -> None:
+    def click(self, element: str, seconds: float = 60) -> None:
         """Click with the mouse in the middle of an element, once it is there and at rest."""
         self.wait_for(f"!!({element})", seconds)
         middle = (

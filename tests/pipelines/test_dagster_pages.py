@@ -90,10 +90,11 @@ class Visitor:
         """Until the asset's box in the graph is green."""
         self.browser.wait_for(f"{IS_GREEN}({asset!r})", 90)
 
-    def wait_for_materialization(self) -> None:
-        """Until the page of an asset tells of one, and then to its list of events."""
-        self.browser.wait_for("/[0-9a]+ (second|minute)s? ago/.test(document.body.innerText)", 90)
+    def wait_for_materialization(self, asset: str, entry: str) -> None:
+        """From an asset's page to its list of events, until the metadata of one are there."""
+        self.browser.wait_for(f"location.pathname.endsWith('/assets/{asset}')")
         self.click("Events")
+        self.browser.wait_for(f"!!({row_of(entry)})", 90)
 
     def text_of(self, entry: str) -> str:
         """What a metadata entry says."""
@@ -141,7 +142,7 @@ def test_from_the_lineage_to_the_samples_by_clicking(
     visitor.picture("epoch_is_green")
     visitor.click("checkpoint.epoch_1")
     visitor.click("View in Asset Catalog")
-    visitor.wait_for_materialization()
+    visitor.wait_for_materialization("checkpoint.epoch_1", "loss so far")
     curve = visitor.image_in("loss so far")
     assert curve["kind"] == "data:image/png;"
     assert float(visitor.text_of("validation bound (nats a word)")) > 0
@@ -150,7 +151,7 @@ def test_from_the_lineage_to_the_samples_by_clicking(
     visitor.click("Overview")
     browser.click("document.querySelector('a[href$=\"/assets/samples\"]')")
     visitor.click("Materialize")
-    visitor.wait_for_materialization()
+    visitor.wait_for_materialization("samples", "denoising")
     moving = visitor.image_in("denoising")
     assert moving["kind"] == "data:image/gif;"
     assert visitor.text_of("samples").startswith(PROMPT)
