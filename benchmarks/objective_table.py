@@ -26,7 +26,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 import numpy as np
 from numpy.typing import NDArray
 
-from benchmarks.objective import LENGTH, results_of
+from benchmarks.objective_runs import LENGTH, results_of
 
 PAGE, LONG_PAGE = Path("docs/objective.md"), Path("docs/denoiser.md")
 BEGIN, END = "<!-- results -->\n", "<!-- end of results -->\n"

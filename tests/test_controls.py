@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from benchmarks import objective as benchmark
+from benchmarks import objective_runs
 from benchmarks.controls import (
     Ablation,
     Transformer,
@@ -19,11 +20,12 @@ from benchmarks.controls import (
     oscillate_rightwards,
     rightwards_only,
 )
+from benchmarks.objective_runs import SHAPE, Run, plan_of
 from perigee.diffusion.absorbing import word_log_probabilities
 from perigee.model.denoiser import Denoiser
 from perigee.model.scan import oscillate
 
-SMALL = replace(benchmark.SHAPE, vocabulary_size=60, model_dim=32, sequence_length=16, max_radius=8)
+SMALL = replace(SHAPE, vocabulary_size=60, model_dim=32, sequence_length=16, max_radius=8)
 
 
 def words(seed: int, shape: tuple[int, int] = (3, 12)) -> torch.Tensor:
@@ -109,11 +111,11 @@ def test_without_an_ablation_it_is_the_denoiser() -> None:
 
 @pytest.mark.parametrize("length", [128, 512])
 def test_all_models_of_the_comparison_have_as_many_parameters(length: int) -> None:
-    plan = benchmark.plan_of(length)
+    plan = plan_of(length)
     sizes = {run.key: sum(p.numel() for p in run.build().parameters()) for run in plan}
     assert len(sizes) == len(plan)
     layers = {key: size - sizes["whole-1"] for key, size in sizes.items()}
-    embedding = benchmark.SHAPE.vocabulary_size * benchmark.SHAPE.model_dim
+    embedding = SHAPE.vocabulary_size * SHAPE.model_dim
     assert max(map(abs, layers.values())) < 0.03 * (sizes["whole-1"] - embedding)
 
 
@@ -125,24 +127,25 @@ def test_a_run_from_text_to_figures(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         (tmp_path / f"{split}.txt").write_text("\n \n".join([*lines, " = <unk> = w1"]))
     settings = {
         "WORDS": 20,
-        "STEP_WORDS": 256,
         "STEPS": 2,
         "CURVE_EVERY": 1,
         "CURVE_WORDS": 3 * 16,
         "TEST_WORDS": 5 * 16,
         "SAMPLER_WORDS": {2: 4 * 16},
-        "SHAPE": replace(SMALL, vocabulary_size=25, num_layers=1),
     }
     for name, value in settings.items():
         monkeypatch.setattr(benchmark, name, value)
+    shape = replace(SMALL, vocabulary_size=25, num_layers=1)
+    monkeypatch.setattr(objective_runs, "SHAPE", shape)
+    monkeypatch.setattr(objective_runs, "STEP_WORDS", 256)
     windows = benchmark.read_windows(tmp_path, 16)
     assert windows["train"].shape == ((30 * 31 + 5) // 16, 16)
     assert windows["train"].max() == 24
-    result = benchmark.perform(benchmark.Run("whole", length=16), windows)
+    result = benchmark.perform(Run("whole", length=16), windows)
     assert [point["step"] for point in result["curve"]] == [1, 2]
     assert result["test"]["own"] == result["test"]["whole"]
     assert len(result["test"]["sampler"]["2"]["nats_per_word_of_windows"]) == 4
-    control = benchmark.Run("autoregressive", model="autoregressive", length=16)
+    control = Run("autoregressive", model="autoregressive", length=16)
     figures = benchmark.perform(control, windows)["test"]["own"]
     test = torch.from_numpy(benchmark.spread(windows["test"], 5).astype(np.int64))
     model, _ = benchmark.train(control, windows)

@@ -34,7 +34,6 @@ def compile_layers(denoiser: Denoiser, device: torch.device) -> None:
             layer.compile()
 
 
-@cache
 def _keep_no_pickles() -> None:
     """Between runs, keep the compiled code alone.
 

@@ -48,6 +48,7 @@ def test_train_starts_itself_in_several_processes(
     assert started == [(2, "perigee", arguments)]
 
 
+ROOT = Path(__file__).resolve().parents[2]
 PROBE = """
 import json, os
 from pathlib import Path
@@ -90,7 +91,11 @@ def test_nothing_listens_beyond_loopback(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "perigee.cli.torchrun", "2", "probe"],
         cwd=tmp_path,
-        env={**environ, "PYTHONPATH": f"{Path.cwd()}:{tmp_path}", "TMPDIR": str(tmp_path)},
+        env={
+            **environ,
+            "PYTHONPATH": os.pathsep.join((str(ROOT), str(tmp_path))),
+            "TMPDIR": str(tmp_path),
+        },
         capture_output=True,
         text=True,
         timeout=120,

@@ -46,7 +46,7 @@ def dagster(root: Path, *arguments: str, **variables: str) -> subprocess.Complet
         **variables,
     }
     return subprocess.run(
-        ["dagster", *arguments], cwd=root, env=environ, capture_output=True, text=True, timeout=300
+        ["dagster", *arguments], cwd=root, env=environ, capture_output=True, text=True, timeout=240
     )
 
 
