@@ -303,17 +303,30 @@ def is_noticed(place: Path, one: Mutation) -> bool:
 
 
 def run_tests(place: Path, tests: Sequence[str]) -> int:
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
-    done = subprocess.run(
-        command,
-        cwd=place,
-        env={**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"},
-        capture_output=True,
-        check=False,
-    )
+    command = ["-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", *tests]
+    done = run_python(place, command)
     if done.returncode not in (0, 1):
         raise SystemExit(f"the tests did not run:\n{done.stdout.decode()[-2000:]}")
     return done.returncode
+
+
+def run_python(place: Path, arguments: Sequence[str]) -> subprocess.CompletedProcess[bytes]:
+    """Python with the library that lies in ``place``, before the one that is installed."""
+    environ = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONDONTWRITEBYTECODE": "1"}
+    return subprocess.run(
+        [sys.executable, *arguments],
+        cwd=place,
+        env={**environ, "PYTHONPATH": str(place)},
+        capture_output=True,
+        check=False,
+    )
+
+
+def require_copy(place: Path) -> None:
+    """Stop if the tests would see another library than the one in ``place``."""
+    found = run_python(place, ["-c", "import perigee; print(perigee.__file__)"]).stdout.decode()
+    if not found.startswith(str(place)):
+        raise SystemExit(f"the tests would see {found.strip()}, and no error that is put in")
 
 
 def main() -> None:
@@ -328,6 +341,7 @@ def main() -> None:
             source = ROOT / name
             copy = shutil.copytree if source.is_dir() else shutil.copy
             copy(source, place / name)
+        require_copy(place)
         every = sorted({test for one in chosen for test in one.tests})
         if run_tests(place, every) != 0:
             raise SystemExit("the tests are red without any error put in")
